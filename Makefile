@@ -10,7 +10,7 @@ help: ## Say what there is
 demo: ## The real controller on a simulated cloud; watch it on http://127.0.0.1:8080/
 	cargo run --no-default-features -- demo
 
-screenshot: ## The README's picture of the live page, docs/live-page.png, taken of the demo (needs chromium)
+screenshot: ## The docs' pictures of the live page, `explain` and `top`, made of the demo (needs chromium and Python 3)
 	sh tests/screenshot.sh
 
 test: ## All tests, the core's first; at the end what failed and what was skipped

@@ -44,6 +44,11 @@ locals {
   # Parameters elsewhere are read, but not made.
   own_parameters = [for name in distinct(flatten(values(module.manifests.references))) : name if startswith(name, "/muster/${var.cluster}/")]
 
+  # Of several controllers, the one that holds the lease acts.
+  lease = try(module.manifests.controller.lease, false)
+  # Where the flight recorder writes, if it does.
+  record = try(jsonencode(module.manifests.controller.record), "")
+
   listen = merge(
     { webhook = "0.0.0.0:8080", admin = length(var.controller.admin_cidrs) > 0 ? "0.0.0.0:9090" : "127.0.0.1:9090" },
     try(module.manifests.controller.listen, {}),
@@ -124,8 +129,9 @@ module "controller" {
     instance_type = coalesce(var.controller.instance_type, var.controller.architecture == "arm64" ? "t4g.micro" : "t3.micro")
   })
   ingress = var.ingress
-  # Every other change of the manifests is taken over by the running processes; new listen addresses need new ones.
-  listen_digest = substr(sha256(jsonencode(local.listen)), 0, 12)
+  # Every other change of the manifests is taken over by the running processes; these need new ones.
+  listen_digest = substr(sha256("${jsonencode(local.listen)}${local.lease ? "lease" : ""}${local.record}"), 0, 12)
+  lease         = local.lease
   network = {
     vpc_id       = data.aws_subnet.controller.vpc_id
     webhook_port = tonumber(regex("[0-9]+$", local.listen.webhook))

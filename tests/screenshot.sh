@@ -1,7 +1,8 @@
 #!/bin/sh
-# `make screenshot`: takes the picture of the live page that the README shows, docs/live-page.png. It runs `muster demo` on a free port,
-# waits until some runners have jobs, and lets a headless Chromium take the picture. The demo's seed is fixed, so the pools and the jobs
-# are the same in each picture; the numbers are not, because they depend on the moment.
+# `make screenshot`: makes the pictures that the README and the docs show: docs/live-page.png, docs/explain.svg and docs/top.svg. It runs
+# `muster demo` on a free port and waits until some runners have jobs. A headless Chromium takes the picture of the page, and
+# tests/pictures.py those of the terminal. The demo's seed is fixed, so the pools and the jobs are the same in each picture; the numbers
+# are not, because they depend on the moment.
 # MUSTER=PATH uses a binary that is built already.
 set -eu
 cd "$(dirname "$0")/.."
@@ -14,9 +15,19 @@ fail() {
     exit 1
 }
 
-for program in chromium curl; do
+for program in chromium curl python3; do
     command -v "$program" >/dev/null 2>&1 || fail "there is no \`$program\`; install $program (so it is called on Debian and Ubuntu)"
 done
+
+environment=.venv-pictures requirements=tests/requirements-pictures.txt
+wanted=$(cksum <"$requirements")
+if [ "$(cat "$environment/.muster-requirements" 2>/dev/null)" != "$wanted" ]; then
+    rm -rf "$environment"
+    python3 -m venv "$environment" &&
+        "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r "$requirements" ||
+        fail "pip could not install $requirements; its message is above"
+    echo "$wanted" >"$environment/.muster-requirements"
+fi
 
 if [ -z "${MUSTER:-}" ]; then
     cargo build --quiet --no-default-features
@@ -67,3 +78,4 @@ size=$(wc -c <"$work/page.png" | tr -d ' ')
 [ "$size" -le "$largest" ] || fail "the picture has $size bytes, and $largest is the most for a README"
 mv "$work/page.png" "$picture"
 echo "screenshot: $picture, $size bytes, with $busy busy runners"
+"$environment/bin/python" tests/pictures.py "$MUSTER" "$url" docs || fail "the pictures of the terminal were not made"

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what the tests need besides Rust. Each group of tests needs programs, and some an environment: .venv (moto plays AWS, shellcheck
-# reads the boot script), .venv-checkov (a security scanner), .venv-release (a linker), tests/iam (an evaluator of IAM's policies). Safe to
-# run again; it takes no time when nothing changed. A group whose part is missing gets one line that says what to install, and its tests
-# are skipped. With CI=true that is a failure, told at the end.
+# reads the boot script), .venv-checkov (a security scanner), .venv-release (a linker), tests/iam (an evaluator of IAM's policies), tests/page
+# (a judge of the page's accessibility). Safe to run again; it takes no time when nothing changed. A group whose part is missing gets one
+# line that says what to install, and its tests are skipped. With CI=true that is a failure, told at the end.
 set -u
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -87,20 +87,25 @@ else
     [ "$(uname -s)" != Linux ] || environment .venv-release ../release/requirements.txt 'the tests of the released binary'
 fi
 
-# The tests run this program, and it is never a part of muster, because its licence is the AGPL.
-iam="the judgement of each call by IAM's policies"
-if needs "$iam" 'nodejs npm' node npm; then
-    stamp=$root/tests/iam/node_modules/.muster-lock
-    wanted=$(cksum <"$root/tests/iam/package-lock.json")
+# npm_folder FOLDER TESTS: installs what its lock file names, and again when that changes.
+npm_folder() {
+    needs "$2" 'nodejs npm' node npm || return
+    stamp=$root/$1/node_modules/.muster-lock
+    wanted=$(cksum <"$root/$1/package-lock.json")
     if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
-        echo 'setup: tests/iam is up to date'
-    elif (cd "$root/tests/iam" && npm ci --silent); then
+        echo "setup: $1 is up to date"
+    elif (cd "$root/$1" && npm ci --silent); then
         echo "$wanted" >"$stamp"
-        echo 'setup: tests/iam is ready'
+        echo "setup: $1 is ready"
     else
-        skip "$iam" 'npm could not install tests/iam; its message is above'
+        skip "$2" "npm could not install $1; its message is above"
     fi
-fi
+}
+
+# The tests run this program, and it is never a part of muster, because its licence is the AGPL.
+npm_folder tests/iam "the judgement of each call by IAM's policies"
+# This one runs in the tests' browser, and is never a part of muster either (MPL-2.0).
+npm_folder tests/page "axe's judgement of the live page"
 
 if [ -n "$missing" ] && [ "${CI:-}" = true ]; then
     echo 'setup: CI=true, so each SKIPPED above is a failure' >&2

@@ -14,6 +14,10 @@ use muster_reconciler::time::Time;
 
 pub const RUNNERS: u64 = 10_000;
 pub const JOBS: u64 = 10_000;
+/// How many later jobs start before a job of the busy crowd ends.
+const LASTS: u64 = 300;
+/// How many jobs of the busy crowd start in a second: each of its runners has a job for five minutes.
+pub const STARTS: u64 = 33;
 
 /// How many runners there are, how many queued jobs, and how many pools.
 #[derive(Clone, Copy)]
@@ -70,6 +74,22 @@ impl Crowd {
             started_at: None,
         };
         JobMessage { id: MessageId(n), receive_count: 1, event }
+    }
+
+    /// One piece of news of the busy crowd: a job starts on a runner, another ends, and one more is queued.
+    pub fn news(self, n: u64) -> Vec<JobMessage> {
+        let of = |job: u64, state, conclusion: Option<&str>| {
+            let mut message = self.job(job);
+            message.id = MessageId(self.each * 10 * (2 + u64::from(conclusion.is_some())) + job);
+            message.event.state = state;
+            let runner = job * 3 % self.each;
+            (message.event.runner, message.event.runner_id) = (Some(self.name(runner).to_string()), Some(RunnerId(runner)));
+            message.event.conclusion = conclusion.map(str::to_owned);
+            message
+        };
+        let mut all = vec![of(n, JobState::InProgress, None), self.job(self.each + n)];
+        all.extend(n.checked_sub(LASTS).map(|n| of(n, JobState::Completed, Some("success"))));
+        all
     }
 
     /// Answers sweeps; every third runner is busy.

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::executor::Executor;
 use crate::otlp::Traces;
+use crate::record::Tape;
 
 /// How long a stop waits for effects under way. The whole process has 10 s.
 const STOP_GRACE: Duration = Duration::from_secs(8);
@@ -42,6 +43,8 @@ pub struct Channels {
     pub queries: Questions,
     /// The mark that the loop sets at each turn.
     pub pulse: Pulse,
+    /// Where the record of the core goes. None: nothing is recorded.
+    pub tape: Option<Tape>,
 }
 
 /// Runs `controller` until `stop` is cancelled and all effects under way have ended.
@@ -54,14 +57,32 @@ pub async fn run(
     traces: Option<Traces>,
     stop: CancellationToken,
 ) {
+    turns(&mut controller, clock, executor, &mut from, metrics, traces, stop).await;
+    if let Some(tape) = &mut from.tape {
+        tape.end(&mut controller, clock.now());
+    }
+}
+
+async fn turns(
+    controller: &mut Controller,
+    clock: Clock,
+    executor: Executor,
+    from: &mut Channels,
+    metrics: Arc<Metrics>,
+    traces: Option<Traces>,
+    stop: CancellationToken,
+) {
     let (answers, mut outcomes) = mpsc::unbounded_channel();
     let mut stopping: Option<tokio::time::Instant> = None;
     let mut logged = 0;
     loop {
         from.pulse.beat();
+        if let Some(tape) = &mut from.tape {
+            tape.turn(controller, clock.now());
+        }
         for query in (0..URGENT).map_while(|_| from.queries.urgent()) {
-            inspect::answer(&mut controller, query, clock.now());
-            log(&controller, &mut logged);
+            inspect::answer(controller, query, clock.now());
+            log(controller, &mut logged);
         }
         let wake = clock.instant(controller.next_wake());
         let input = tokio::select! {
@@ -83,8 +104,8 @@ pub async fn run(
             () = tokio::time::sleep_until(wake) => Input::Tick,
             // Questions come after everything else, so that somebody who asks all the time keeps no work from being done.
             Some(query) = from.queries.recv() => {
-                inspect::answer(&mut controller, query, clock.now());
-                log(&controller, &mut logged);
+                inspect::answer(controller, query, clock.now());
+                log(controller, &mut logged);
                 continue;
             }
             () = tokio::time::sleep(STOP_LOOK), if stopping.is_some() => Input::Tick,
@@ -102,7 +123,7 @@ pub async fn run(
         for effect in effects {
             start(effect, &executor, &answers);
         }
-        log(&controller, &mut logged);
+        log(controller, &mut logged);
         // The loop ends only after everybody who may hand in messages has ended. Messages that arrive now are released, not
         // forgotten.
         if stopping.is_some() && controller.in_flight() == 0 && from.inputs.is_closed() && from.inputs.is_empty() {

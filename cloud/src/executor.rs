@@ -11,6 +11,7 @@ use crate::aws::Aws;
 use crate::aws::InstanceSecret;
 use crate::aws::ec2::arn_of;
 use crate::ingest::Receipts;
+use crate::lease::Fence;
 use muster_github::GitHub;
 
 /// The most effects at GitHub that run side by side, without sweeps. GitHub asks for modest concurrency; its secondary limit is
@@ -28,6 +29,7 @@ pub struct Executor {
     cluster: Arc<str>,
     queues: Arc<Queues>,
     secrets_key: Arc<RwLock<Option<String>>>,
+    fence: Fence,
     github_places: Arc<Semaphore>,
     aws_places: Arc<Semaphore>,
 }
@@ -42,9 +44,16 @@ impl Executor {
             cluster: controller.cluster().into(),
             queues: Arc::new(controller.spec.queues.clone()),
             secrets_key: Arc::new(RwLock::new(controller.spec.secrets_key.clone())),
+            fence: Fence::default(),
             github_places: Arc::new(Semaphore::new(GITHUB_AT_ONCE)),
             aws_places: Arc::new(Semaphore::new(AWS_AT_ONCE)),
         }
+    }
+
+    /// Makes no change unless the fence admits it.
+    #[must_use]
+    pub fn with_fence(self, fence: Fence) -> Executor {
+        Executor { fence, ..self }
     }
 
     /// Takes new GitHub clients, after the Apps or tokens changed. Effects that begin from now on use them.
@@ -80,6 +89,15 @@ impl Executor {
             }
             Action::Sweep(_) | Action::Messages(..) => None,
         };
+        if let Err(failure) = self.fence.admit(action).await {
+            return Outcome::Failed(failure);
+        }
+        let outcome = self.call(action, reason).await;
+        self.fence.ended(action, &outcome);
+        outcome
+    }
+
+    async fn call(&self, action: &Action, reason: &str) -> Outcome {
         match action {
             Action::Launch(launch) => self.aws.ec2.launch(launch).await,
             Action::Configure(c) => self.configure(c).await.unwrap_or_else(Outcome::Failed),

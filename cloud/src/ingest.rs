@@ -26,6 +26,7 @@ use muster_operations::metrics::Metrics;
 
 use self::belief::{KEPT, NextLook, Unread};
 use crate::aws::sqs::{Received, Sqs};
+use crate::lease::Fence;
 use crate::retry::Delay;
 
 /// The longest poll that SQS offers, in seconds.
@@ -129,6 +130,8 @@ pub struct Ingest {
     pub secrets: watch::Receiver<Arc<Keyring>>,
     /// The messages that none of these secrets signed.
     pub doubts: Doubts,
+    /// Nothing is received before this process acts: a message that it receives is hidden from the others.
+    pub fence: Fence,
 }
 
 impl Ingest {
@@ -136,14 +139,14 @@ impl Ingest {
     pub fn start(&self, tasks: &mut tokio::task::JoinSet<()>, stop: &CancellationToken) {
         for _ in 0..RECEIVERS {
             let (this, stop) = (self.clone(), stop.clone());
-            tasks.spawn(async move { this.receive_jobs(&stop).await });
+            tasks.spawn(async move { this.fence.clone().then(&stop, this.receive_jobs(&stop)).await });
         }
         if let Some(queue) = self.queues.ec2_events.clone() {
             let (this, stop) = (self.clone(), stop.clone());
-            tasks.spawn(async move { this.receive_ec2(&queue, &stop).await });
+            tasks.spawn(async move { this.fence.clone().then(&stop, this.receive_ec2(&queue, &stop)).await });
         }
         let (this, stop) = (self.clone(), stop.clone());
-        tasks.spawn(async move { this.measure(&stop).await });
+        tasks.spawn(async move { this.fence.clone().then(&stop, this.measure(&stop)).await });
     }
 
     /// Measures the queues, only for the metrics.

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod manifests;
+pub mod record;
 pub mod reload;
 pub mod secrets;
 
@@ -15,6 +16,7 @@ pub mod clock;
 pub mod driver;
 
 pub mod executor;
+pub mod lease;
 
 pub mod aws;
 pub mod groups;

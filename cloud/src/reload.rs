@@ -62,12 +62,23 @@ impl std::fmt::Debug for Controlled {
     }
 }
 
-/// The error of a change that a running process cannot take over.
+/// The error of a change that a running process cannot take over: the fields of the Controller that changed.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the Controller's name, region, queues or `listen` changed: restart muster for that; until then no other change is taken over"
-)]
-struct NeedsRestart;
+#[error("the Controller's {} changed: restart muster for that; until then no other change is taken over", self.0.join(", "))]
+struct NeedsRestart(Vec<&'static str>);
+
+/// The fields that a running process is built on and that differ between two manifests of the Controller.
+fn built_on(a: &manifest::ControllerManifest, b: &manifest::ControllerManifest) -> Vec<&'static str> {
+    let changed = [
+        ("`metadata.name`", a.cluster() != b.cluster()),
+        ("`queues`", a.spec.queues != b.spec.queues),
+        ("`listen`", a.spec.listen != b.spec.listen),
+        ("`region`", a.spec.region != b.spec.region),
+        ("`lease`", a.spec.lease != b.spec.lease),
+        ("`record`", a.spec.record != b.spec.record),
+    ];
+    changed.into_iter().filter_map(|(field, differs)| differs.then_some(field)).collect()
+}
 
 impl Reload {
     /// Watches the manifests until `stop`. `in_force` are the manifests at the start.
@@ -128,11 +139,9 @@ impl Reload {
     async fn take(&mut self, texts: &[Text]) -> anyhow::Result<()> {
         let spec = manifest::load(texts)?;
         let old = self.spec.borrow().clone();
-        let (a, b) = (&old.controller, &spec.controller);
-        if (a.cluster(), &a.spec.queues, &a.spec.listen, &a.spec.region)
-            != (b.cluster(), &b.spec.queues, &b.spec.listen, &b.spec.region)
-        {
-            return Err(NeedsRestart.into());
+        let changed = built_on(&old.controller, &spec.controller);
+        if !changed.is_empty() {
+            return Err(NeedsRestart(changed).into());
         }
         let webhook = self.secrets.webhook(&spec).await?;
         if let Some(c) = &mut self.controller {

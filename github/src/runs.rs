@@ -193,4 +193,43 @@ mod tests {
             other => panic!("{other:?}"),
         }
     }
+
+    /// What the core does next depends on the kind alone. Of each answer there is one call: the core decides whether to try again.
+    #[tokio::test]
+    async fn the_core_is_told_why_an_order_was_not_taken_after_one_call() {
+        for (status, kind, says) in [
+            (403, FailureKind::Refused, "`Actions: write`"),
+            (404, FailureKind::NotFound, "404 Not Found"),
+            (409, FailureKind::Conflict, "409 Conflict"),
+            (422, FailureKind::Refused, "422 Unprocessable Entity, \"so it is\""),
+        ] {
+            let fake = Fake::start(move |_| reply(status, json!({"message": "so it is"}))).await;
+            let (app, github) = ("main".into(), fake.github());
+            // The first call also asks for the installation and its token.
+            let _ = github.run(&app, "acme/app", RunId(1)).await;
+            let before = fake.count();
+            let orders = [
+                github.cancel(&app, "acme/app", RunId(2)).await,
+                github.rerun(&app, "acme/app", RunId(2), &Again::Failed).await,
+                github.rerun(&app, "acme/app", RunId(2), &Again::Job(JobId(8))).await,
+            ];
+            for outcome in orders {
+                let Outcome::Failed(failure) = outcome else { panic!("{status}: {outcome:?}") };
+                assert_eq!(failure.kind, kind, "{status}: {}", failure.message);
+                assert!(failure.message.contains(says), "{status}: {}", failure.message);
+                assert_eq!(failure.retry_after, None, "{status}: GitHub named no time");
+            }
+            assert_eq!(fake.count() - before, 3, "{status}: one call for each order");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cancellation_that_github_takes_is_done() {
+        let fake = Fake::start(|ask| match (ask.method.as_str(), ask.path.as_str()) {
+            ("POST", "/repos/acme/app/actions/runs/2/cancel") => reply(202, json!({})),
+            _ => reply(404, json!({"message": "Not Found"})),
+        })
+        .await;
+        assert_eq!(fake.github().cancel(&"main".into(), "acme/app", RunId(2)).await, Outcome::Done);
+    }
 }

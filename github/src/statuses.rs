@@ -84,4 +84,25 @@ mod tests {
         assert!(matches!(strange, Outcome::Failed(Failure { kind: FailureKind::Refused, .. })), "{strange:?}");
         assert_eq!(fake.count(), asked, "it is not sent");
     }
+
+    /// What the core does next depends on the kind alone. Of each answer there is one call: the core decides whether to try again.
+    #[tokio::test]
+    async fn the_core_is_told_why_a_status_was_not_taken_after_one_call() {
+        for (status, kind, says) in [
+            (403, FailureKind::Refused, "`Commit statuses: write`"),
+            (404, FailureKind::NotFound, "404 Not Found"),
+            (409, FailureKind::Conflict, "409 Conflict"),
+            (422, FailureKind::Refused, "No commit found for SHA"),
+        ] {
+            let fake = Fake::start(move |_| reply(status, json!({"message": "No commit found for SHA"}))).await;
+            let github = fake.github();
+            let _ = github.tell("prod", &key("aa"), &text("")).await;
+            let before = fake.count();
+            let outcome = github.tell("prod", &key("ff"), &text("")).await;
+            let Outcome::Failed(failure) = outcome else { panic!("{status}: {outcome:?}") };
+            assert_eq!((failure.kind, failure.retry_after), (kind, None), "{status}: {}", failure.message);
+            assert!(failure.message.contains(says) && failure.message.contains("commit ff"), "{status}: {}", failure.message);
+            assert_eq!(fake.count() - before, 1, "{status}");
+        }
+    }
 }

@@ -16,6 +16,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 /// The most bytes of an answer that are read. 100,000 jobs fit.
 const LARGEST: usize = 256 << 20;
 
+/// The header of an answer by a process that stands by, because it does not hold the lease.
+pub const STANDS_BY: &str = "muster-stands-by";
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -24,6 +27,13 @@ pub enum ClientError {
         "`{0}` is no address of an admin listener; write http://HOST:PORT, or https://HOST for one behind a proxy that ends TLS"
     )]
     Address(String),
+    /// The address names an ECS service. AWS is not asked where its task is, because the listener has a name that outlives the tasks.
+    #[error(
+        "`{0}`: muster does not ask AWS for the address of a task; write the name that stays, which `terraform output -raw \
+         controller_url` prints, or http://ADDRESS:9090 with the task's private address (see `Reaching the controller` in \
+         docs/operating-on-aws.md)"
+    )]
+    Ecs(String),
     /// The address asks for TLS, and this build has none.
     #[error(
         "`{0}` asks for TLS, and this muster was built without it (without the feature `live`): use a full build, or write \
@@ -58,6 +68,8 @@ pub enum ClientError {
         status: StatusCode,
         /// The field `error` of a JSON answer, or else the beginning of the body.
         said: String,
+        /// Whether the process stands by.
+        stands_by: bool,
     },
 }
 
@@ -65,7 +77,7 @@ pub enum ClientError {
 /// `http://localhost:9090`.
 ///
 /// # Errors
-/// [`ClientError::Address`] with what was typed.
+/// [`ClientError::Address`] or [`ClientError::Ecs`] with what was typed.
 pub fn typed_address(text: &str) -> Result<String, ClientError> {
     let place = text.trim().trim_end_matches('/');
     let with_port = place
@@ -76,7 +88,11 @@ pub fn typed_address(text: &str) -> Result<String, ClientError> {
     let url = if with_port && !place.contains("://") { format!("http://{place}") } else { place.to_owned() };
     let uri: Option<Uri> = url.parse().ok();
     let known = uri.is_some_and(|uri| uri.authority().is_some() && matches!(uri.scheme_str(), Some("http" | "https")));
-    if known { Ok(url) } else { Err(ClientError::Address(text.trim().to_owned())) }
+    match text.trim() {
+        _ if known => Ok(url),
+        ecs if ecs.starts_with("ecs:") => Err(ClientError::Ecs(ecs.to_owned())),
+        other => Err(ClientError::Address(other.to_owned())),
+    }
 }
 
 /// Makes a `GET` request, with the token for looking if there is one, and returns the body of a 2xx answer.
@@ -110,8 +126,30 @@ async fn send(
     body: Bytes,
     patience: Duration,
 ) -> Result<Bytes, ClientError> {
-    let asked = tokio::time::timeout(patience, exchange(method, url, token, body)).await;
+    let asked = tokio::time::timeout(patience, one_that_acts(method, url, token, body)).await;
     asked.unwrap_or_else(|_| Err(ClientError::Slow(url.to_owned(), patience)))
+}
+
+/// Asks one address of the host after another, until a process answers that acts. A name may have the addresses of several processes, of
+/// which one holds the lease.
+async fn one_that_acts(method: Method, url: &str, token: Option<&SecretString>, body: Bytes) -> Result<Bytes, ClientError> {
+    let mut answer = exchange(method.clone(), url, token, body.clone()).await;
+    let Ok(uri) = url.parse::<Uri>() else { return answer };
+    let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else { return answer };
+    if !matches!(answer, Err(ClientError::Status { stands_by: true, .. })) {
+        return answer;
+    }
+    let port = uri.port_u16().unwrap_or(80);
+    for address in tokio::net::lookup_host((host.trim_matches(['[', ']']), port)).await.into_iter().flatten() {
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let other = exchange(method.clone(), &format!("http://{address}{path}"), token, body.clone()).await;
+        // A process that has just ended may still have an address.
+        if !matches!(other, Err(ClientError::Status { stands_by: true, .. } | ClientError::Connect(..))) {
+            answer = other;
+            break;
+        }
+    }
+    answer
 }
 
 async fn exchange(method: Method, url: &str, token: Option<&SecretString>, body: Bytes) -> Result<Bytes, ClientError> {
@@ -119,7 +157,11 @@ async fn exchange(method: Method, url: &str, token: Option<&SecretString>, body:
     let uri: Uri = url.parse().map_err(|_| address())?;
     let authority = uri.authority().ok_or_else(address)?.to_string();
     let broken = |e: &dyn std::error::Error| ClientError::Broken(url.to_owned(), chain(e));
-    let mut request = Request::builder().method(method).uri(uri.clone());
+    // GitHub refuses requests without a user agent.
+    let mut request = Request::builder()
+        .method(method)
+        .uri(uri.clone())
+        .header(header::USER_AGENT, concat!("muster/", env!("CARGO_PKG_VERSION")));
     if let Some(token) = token {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())).map_err(|_| ClientError::Token)?;
         value.set_sensitive(true);
@@ -161,7 +203,7 @@ async fn by_tls(
 }
 
 async fn read(url: &str, answer: Response<Incoming>) -> Result<Bytes, ClientError> {
-    let status = answer.status();
+    let (status, stands_by) = (answer.status(), answer.headers().contains_key(STANDS_BY));
     let body = Limited::new(answer.into_body(), LARGEST).collect().await;
     let body = body.map_err(|e| ClientError::Broken(url.to_owned(), chain(&*e)))?.to_bytes();
     if status.is_success() {
@@ -169,7 +211,7 @@ async fn read(url: &str, answer: Response<Incoming>) -> Result<Bytes, ClientErro
     }
     let said = serde_json::from_slice::<serde_json::Value>(&body).ok().and_then(|v| Some(v.get("error")?.as_str()?.to_owned()));
     let said = said.unwrap_or_else(|| String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned());
-    Err(ClientError::Status { url: url.to_owned(), status, said })
+    Err(ClientError::Status { url: url.to_owned(), status, said, stands_by })
 }
 
 /// An error and its causes in one line. hyper's own messages say little without the causes.
@@ -209,10 +251,12 @@ mod tests {
         ] {
             assert_eq!(typed_address(text).expect(text), url);
         }
-        for bad in ["muster", "muster.example.com", "ecs://prod", "ftp://host:21", ":9090", "localhost:http", "", "a b:9"] {
+        for bad in ["muster", "muster.example.com", "ftp://host:21", ":9090", "localhost:http", "", "a b:9"] {
             let said = typed_address(bad).expect_err(bad).to_string();
             assert!(said.contains("http://HOST:PORT") && said.contains(bad), "{said}");
         }
+        let said = typed_address("ecs://prod/controller").expect_err("no address").to_string();
+        assert!(said.contains("`ecs://prod/controller`") && said.contains("terraform output -raw controller_url"), "{said}");
     }
 
     #[tokio::test]

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::metrics::Metrics;
 use crate::prices::{Book, BookView};
-use crate::usage::{Amount, HourLines, NO_JOB, OTHER, UsageLedger};
+use crate::spend::{DAY_MS, Spend, SpendView, month_of};
+use crate::usage::{Amount, HourLines, NO_JOB, OTHER, UsageLedger, UsageLine};
 
 /// The most time that is counted between two looks. Nobody knows what happened in a longer gap.
 const LONGEST_GAP: Duration = Duration::from_secs(120);
@@ -19,8 +20,6 @@ const LONGEST_GAP: Duration = Duration::from_secs(120);
 const MOST_REPOSITORIES: usize = 1000;
 /// How many repositories are shown. The others are one sum, [`OTHER`].
 const SHOWN_REPOSITORIES: usize = 50;
-/// The length of a day in milliseconds. Days begin at midnight, UTC.
-const DAY_MS: u64 = 86_400_000;
 
 /// The cost of the day so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,7 +39,7 @@ pub struct CostView {
     pub total: f64,
     /// The cost of each pool.
     pub pools: BTreeMap<String, f64>,
-    /// The use by repository, the dearest first. `none` stands for the time without a job, `other` for all beyond the first 50.
+    /// The use by repository, the dearest first. `none` stands for the time without a job, `other` for all beyond the dearest 50.
     #[serde(default)]
     pub repositories: Vec<RepositoryCost>,
     /// How many hours the instances ran.
@@ -53,6 +52,12 @@ pub struct CostView {
     /// Why prices cannot be read, one sentence each.
     #[serde(default)]
     pub trouble: Vec<String>,
+    /// What was used today, with what processes before this one wrote into the bucket.
+    #[serde(default)]
+    pub day: SpendView,
+    /// The same since the month began, in UTC.
+    #[serde(default)]
+    pub month: SpendView,
 }
 
 /// What one repository used today.
@@ -79,14 +84,24 @@ pub struct Meter {
     ledger: UsageLedger,
     /// Of the day: the hours of each repository, and the cost of those that have a price.
     repositories: BTreeMap<String, (f64, Option<f64>)>,
+    day: Spend,
+    month: Spend,
 }
 
 impl Meter {
     /// A meter that has counted nothing yet.
     pub fn new(prices: impl Into<Book>) -> Meter {
-        let (today, ledger) = (CostView::default(), UsageLedger::default());
-        let (book, repositories) = (Book::default(), BTreeMap::new());
-        let mut meter = Meter { prices: book, last: None, today, priced_hours: 0.0, ever: (0.0, 0.0), ledger, repositories };
+        let mut meter = Meter {
+            prices: Book::default(),
+            last: None,
+            today: CostView::default(),
+            priced_hours: 0.0,
+            ever: (0.0, 0.0),
+            ledger: UsageLedger::default(),
+            repositories: BTreeMap::new(),
+            day: Spend::default(),
+            month: Spend::default(),
+        };
         meter.set_prices(prices.into());
         meter
     }
@@ -116,6 +131,9 @@ impl Meter {
         let now = Time::from_millis(totals.now);
         let Some((last, before)) = self.last.replace((now, totals.clone())) else {
             self.today.since = totals.now;
+            for spend in [&mut self.day, &mut self.month].into_iter().filter(|spend| spend.since == 0) {
+                spend.since = totals.now;
+            }
             return;
         };
         if last.as_millis() / DAY_MS < totals.now / DAY_MS {
@@ -125,6 +143,10 @@ impl Meter {
             self.priced_hours = 0.0;
             let prices = std::mem::take(&mut self.prices);
             self.set_prices(prices);
+            self.day = Spend::since(midnight);
+            if month_of(last.as_millis()) < month_of(totals.now) {
+                self.month = Spend::since(month_of(totals.now));
+            }
         }
         let gap = now.since(last).min(LONGEST_GAP).as_secs_f64();
         for (used, billed) in &before.billed {
@@ -147,6 +169,9 @@ impl Meter {
         self.today.hours += hours;
         self.ever.0 += amount.seconds;
         let name = if used.repo.is_empty() { NO_JOB } else { &used.repo };
+        for spend in [&mut self.day, &mut self.month] {
+            spend.add(&used.pool, name, self.prices.currency(), amount);
+        }
         let known = &mut self.repositories;
         let room = name == NO_JOB || known.len() < MOST_REPOSITORIES || known.contains_key(name);
         let (of_repository, cost) = known.entry(if room { name } else { OTHER }.to_owned()).or_default();
@@ -158,6 +183,20 @@ impl Meter {
             self.priced_hours += hours;
             self.ever.1 += amount.seconds;
         }
+    }
+
+    /// Takes in what other processes wrote in the month of `now_ms`, once.
+    pub fn restore(&mut self, lines: &[UsageLine], now_ms: u64) {
+        for (spend, began) in [(&mut self.day, now_ms / DAY_MS * DAY_MS), (&mut self.month, month_of(now_ms))] {
+            for line in lines.iter().filter(|line| line.began_ms().is_some_and(|at| at >= began)) {
+                spend.add(&line.pool, &line.repository, &line.currency, &line.amount);
+            }
+        }
+    }
+
+    /// Notes that everything that other processes wrote in the month of `now_ms` was taken in.
+    pub fn restored(&mut self, now_ms: u64) {
+        (self.day.since, self.month.since) = (now_ms / DAY_MS * DAY_MS, month_of(now_ms));
     }
 
     /// The hours of usage that changed since they were written.
@@ -199,7 +238,8 @@ impl Meter {
         let hour = |(used, billed): (&BilledFor, &Billed)| {
             self.prices.hour(billed.os, &used.instance_type, used.market).unwrap_or_default() * billed.instances as f64
         };
-        CostView { hourly: billed.map(hour).sum(), repositories: all, ..self.today.clone() }
+        let (day, month) = (self.day.view(), self.month.view());
+        CostView { hourly: billed.map(hour).sum(), repositories: all, day, month, ..self.today.clone() }
     }
 }
 
@@ -280,6 +320,40 @@ mod tests {
         assert_eq!((hours.len(), hours[0].lines.len()), (1, 3));
         meter.usage_written(&hours[0], Time::from_millis(1_090_000));
         assert!(meter.usage().is_empty());
+    }
+
+    #[test]
+    fn the_month_goes_on_where_other_processes_ended() {
+        let (mut meter, metrics) = (Meter::new(Prices::example()), Metrics::new());
+        // 2026-12-01T13:00:00Z.
+        let noon = 1_796_130_000;
+        meter.take(&look(noon, &[("linux/acme/api", "m7i.large", 1)]), &metrics);
+        assert_eq!((meter.today().day.since, meter.today().month.since), (noon * 1000, noon * 1000), "as far as is known");
+        let line = |hour: &str, repository: &str| UsageLine {
+            hour: hour.into(),
+            pool: "arm".into(),
+            repository: repository.into(),
+            currency: "USD".into(),
+            amount: Amount { seconds: 3600.0, priced_seconds: 3600.0, cost: 0.5 },
+            ..UsageLine::default()
+        };
+        let lines = [
+            line("2026-11-30T23:00:00Z", "old/month"),
+            line("2026-12-01T00:00:00Z", "acme/api"),
+            line("2026-12-01T12:00:00Z", NO_JOB),
+        ];
+        meter.restore(&lines, noon * 1000);
+        meter.restored(noon * 1000);
+        meter.take(&look(noon + 60, &[]), &metrics);
+        let (day, month) = (meter.today().day, meter.today().month);
+        assert_eq!((day.since, month.since), (1_796_083_200_000, 1_796_083_200_000));
+        assert!(near(month.all.hours, 2.0 + 60.0 / 3600.0) && near(month.idle.hours, 1.0) && day == month, "{month:?}");
+        assert!(near(month.all.cost["USD"], 1.0 + 0.1008 / 60.0) && near(meter.today().hours, 60.0 / 3600.0), "{month:?}");
+        // The next day keeps the month, and the next month begins anew.
+        meter.take(&look(noon + 86_400, &[]), &metrics);
+        assert!(meter.today().day.all.hours == 0.0 && meter.today().month.all.hours > 2.0);
+        meter.take(&look(noon + 31 * 86_400, &[]), &metrics);
+        assert_eq!((meter.today().month.all.hours, meter.today().month.since), (0.0, 1_798_761_600_000));
     }
 
     #[test]

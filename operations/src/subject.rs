@@ -81,11 +81,22 @@ impl FromStr for Subject {
         match text.split_once('/') {
             Some((word, id)) => match SubjectKind::of_word(word) {
                 Some(kind) => kind.subject(id),
-                None => Err(format!("there is no kind `{word}`; {WRITE}")),
+                None => Err(match meant(word, id) {
+                    Some(meant) => format!("there is no kind `{word}`; did you mean {meant}?"),
+                    None => format!("there is no kind `{word}`; {WRITE}"),
+                }),
             },
             None => bare(text),
         }
     }
+}
+
+/// What somebody may have meant who misspelt a kind: the three kinds begin with different letters.
+fn meant(word: &str, id: &str) -> Option<Subject> {
+    let first = word.chars().next()?;
+    let kinds = [(SubjectKind::Job, 'j'), (SubjectKind::Runner, 'r'), (SubjectKind::Pool, 'p')];
+    let (kind, _) = kinds.into_iter().find(|(_, letter)| first.eq_ignore_ascii_case(letter))?;
+    kind.subject(id).ok()
 }
 
 /// The subject of an id or a name alone. A number is a job, `i-...` is a runner, and so is a name that ends with `.i-...`. Any
@@ -201,6 +212,15 @@ mod tests {
             let said = bad.parse::<Subject>().expect_err(bad);
             assert!(said.contains("job/"), "{bad}: {said}");
         }
+    }
+
+    #[test]
+    fn a_misspelt_kind_is_told_with_the_one_that_was_meant() {
+        for (slip, meant) in [("jbo/1", "job/1"), ("Pol/linux", "pool/linux"), ("ruuner/i-0a", "runner/i-0a")] {
+            let said = slip.parse::<Subject>().expect_err(slip);
+            assert!(said.ends_with(&format!("did you mean {meant}?")), "{said}");
+        }
+        assert!("jbo/x".parse::<Subject>().expect_err("no number").contains("write job/ID"));
     }
 
     #[test]

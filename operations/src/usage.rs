@@ -15,6 +15,8 @@ pub const OTHER: &str = "other";
 const MOST_LINES: usize = 2_000;
 /// How many hours are kept that were not written. Older ones are forgotten, and counted.
 const MOST_HOURS: usize = 72;
+/// How the name of an hour's history ends.
+const HISTORY: &str = ".history";
 /// The length of an hour, in milliseconds.
 const HOUR_MS: u64 = 3_600_000;
 
@@ -57,6 +59,14 @@ pub struct UsageLine {
     /// What was used.
     #[serde(flatten)]
     pub amount: Amount,
+}
+
+impl UsageLine {
+    /// When the hour began, in milliseconds since 1970. None: the line does not say it.
+    pub fn began_ms(&self) -> Option<u64> {
+        let at = chrono::DateTime::parse_from_rfc3339(&self.hour).ok()?;
+        u64::try_from(at.timestamp_millis()).ok()
+    }
 }
 
 /// What tells the lines of an hour apart: pool, repository, market, type and currency.
@@ -152,9 +162,19 @@ pub fn object_key(cluster: &str, hour: u64, process: &str) -> String {
     format!("{}{}/{}-{process}.jsonl", prefix(cluster), &text[..10], &text[11..13])
 }
 
+/// The key of an hour's history, beside the hour's usage.
+pub fn history_key(cluster: &str, hour: u64, process: &str) -> String {
+    object_key(cluster, hour, process).replace(".jsonl", HISTORY)
+}
+
 /// The prefix of all of a cluster's objects.
 pub fn prefix(cluster: &str) -> String {
     format!("usage/{cluster}/")
+}
+
+/// Whether an object has the history of an hour that began at `since` or later.
+pub fn is_history_since(cluster: &str, key: &str, since: u64) -> bool {
+    key.strip_suffix(HISTORY).is_some_and(|name| is_since(cluster, &format!("{name}.jsonl"), since))
 }
 
 /// Whether an object has the lines of an hour that began at `since` or later. An object with another name has none.
@@ -170,7 +190,7 @@ pub fn hour_of(at_ms: u64) -> u64 {
 }
 
 /// When an hour began, such as `2026-12-01T13:00:00Z`.
-fn hour_text(hour: u64) -> String {
+pub(crate) fn hour_text(hour: u64) -> String {
     let at = i64::try_from(hour * HOUR_MS).ok().and_then(chrono::DateTime::from_timestamp_millis);
     at.map(|at| at.format("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_else(|| "1970-01-01T00:00:00Z".into())
 }
@@ -191,6 +211,23 @@ pub fn from_text(text: &str) -> (Vec<UsageLine>, usize) {
         }
     }
     (lines, bad)
+}
+
+/// The lines of an hour without market and type, which a month in memory has no need of.
+pub fn by_pool_and_repository(lines: Vec<UsageLine>) -> Vec<UsageLine> {
+    let mut sums: BTreeMap<(String, String, String, String), Amount> = BTreeMap::new();
+    for UsageLine { hour, pool, repository, currency, amount, .. } in lines {
+        sums.entry((hour, pool, repository, currency)).or_default().add(&amount);
+    }
+    let line = |((hour, pool, repository, currency), amount)| UsageLine {
+        hour,
+        pool,
+        repository,
+        currency,
+        amount,
+        ..UsageLine::default()
+    };
+    sums.into_iter().map(line).collect()
 }
 
 /// What usage is summed by.
@@ -221,7 +258,7 @@ impl By {
 }
 
 /// A sum of usage.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sum {
     /// What the sum is of, in the order that was asked for. [`OTHER`]: of all that is not listed.
@@ -235,7 +272,7 @@ pub struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, currency: &str, amount: &Amount) {
+    pub(crate) fn add(&mut self, currency: &str, amount: &Amount) {
         self.hours += amount.seconds / 3600.0;
         self.priced_hours += amount.priced_seconds / 3600.0;
         if amount.priced_seconds > 0.0 {
@@ -262,16 +299,21 @@ pub fn sum<'a>(lines: impl IntoIterator<Item = &'a UsageLine>, by: &[By], most: 
         all.add(&line.currency, &line.amount);
         sums.entry(of.clone()).or_insert_with(|| Sum { of, ..Sum::default() }).add(&line.currency, &line.amount);
     }
-    let mut sums: Vec<Sum> = sums.into_values().collect();
+    (dearest(sums.into_values().collect(), most), all)
+}
+
+/// The sums, the dearest first, and then those that ran longest. What is more than `most` is one sum.
+pub(crate) fn dearest(mut sums: Vec<Sum>, most: usize) -> Vec<Sum> {
     let cost = |sum: &Sum| sum.cost.values().sum::<f64>();
     sums.sort_by(|a, b| cost(b).total_cmp(&cost(a)).then(b.hours.total_cmp(&a.hours)));
     if sums.len() > most {
         let rest = sums.split_off(most);
-        let mut other = Sum { of: vec![OTHER.to_owned(); by.len()], ..Sum::default() };
+        let of = vec![OTHER.to_owned(); rest.first().map_or(1, |sum| sum.of.len())];
+        let mut other = Sum { of, ..Sum::default() };
         rest.iter().for_each(|sum| other.merge(sum));
         sums.push(other);
     }
-    (sums, all)
+    sums
 }
 
 /// The lines of these pools and repositories. An empty set stands for all.
@@ -350,6 +392,10 @@ mod tests {
         let hour = hour_of(NOON.as_millis());
         let key = object_key("ci", hour, "ci-1a-2b");
         assert_eq!(key, "usage/ci/2026-12-01/13-ci-1a-2b.jsonl");
+        let history = history_key("ci", hour, "ci-1a-2b");
+        assert_eq!(history, "usage/ci/2026-12-01/13-ci-1a-2b.history");
+        assert!(is_history_since("ci", &history, hour) && !is_history_since("ci", &history, hour + 1));
+        assert!(!is_history_since("ci", &key, 0) && !is_since("ci", &history, 0), "each is read by its own reader");
         assert!(is_since("ci", &key, hour) && is_since("ci", &key, hour - 1) && !is_since("ci", &key, hour + 1));
         for odd in ["usage/ci/readme.jsonl", "usage/ci/2026-12-01/xx-p.jsonl", "usage/other/2026-12-01/13-p.jsonl", "usage/ci/é"]
         {

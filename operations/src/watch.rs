@@ -13,11 +13,12 @@ use muster_reconciler::view::{Snapshot, Totals};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::history::{DayView, History, HistoryLine, HistoryText, PastRead};
 use crate::inspect::{Inspect, Unanswered};
 use crate::meter::{CostView, Meter};
 use crate::metrics::Metrics;
 use crate::prices::{Book, BookView};
-use crate::usage::HourLines;
+use crate::usage::{HourLines, UsageLine};
 
 /// How many points a sparkline has.
 pub const POINTS: usize = 90;
@@ -47,6 +48,7 @@ pub struct Watch {
 struct PoolPast {
     meter: Meter,
     past: BTreeMap<String, VecDeque<WatchPoint>>,
+    history: History,
 }
 
 impl Watch {
@@ -58,7 +60,7 @@ impl Watch {
         every: Duration,
         stop: CancellationToken,
     ) -> Arc<Watch> {
-        let known = Mutex::new(PoolPast { meter: Meter::new(prices), past: BTreeMap::new() });
+        let known = Mutex::new(PoolPast { meter: Meter::new(prices), past: BTreeMap::new(), history: History::default() });
         let watch = Arc::new(Watch { inspect, metrics, known, shared: tokio::sync::Mutex::new(None), every });
         let looks = watch.clone();
         tokio::spawn(async move {
@@ -116,6 +118,46 @@ impl Watch {
         self.known().meter.take_forgotten()
     }
 
+    /// Takes in usage of this month that other processes recorded, once.
+    pub fn restore_usage(&self, lines: &[UsageLine], now: Time) {
+        self.known().meter.restore(lines, now.as_millis());
+    }
+
+    /// Takes in the last day as other processes recorded it, once, and notes that the record was read whole.
+    pub fn restored(&self, history: Vec<HistoryLine>, now: Time) {
+        let mut known = self.known();
+        known.meter.restored(now.as_millis());
+        known.history.restore(history);
+        known.history.before = PastRead::Read;
+    }
+
+    /// Notes why the record of other processes is not known.
+    pub fn not_restored(&self, why: PastRead) {
+        self.known().history.before = why;
+    }
+
+    /// The hours of history that changed since they were written.
+    pub async fn history_changed(&self) -> Vec<HistoryText> {
+        let seen = self.snapshot().await;
+        let mut known = self.known();
+        if let Ok(seen) = seen {
+            known.history.note_waits(&seen);
+        }
+        known.history.changed()
+    }
+
+    /// Notes that an hour of history was written.
+    pub fn history_written(&self, hour: &HistoryText) {
+        self.known().history.written(hour.hour, hour.version);
+    }
+
+    /// What the pools did over the last day: all of them together, or one.
+    pub fn history(&self, seen: &Snapshot, pool: &str) -> DayView {
+        let mut known = self.known();
+        known.history.note_waits(seen);
+        known.history.view(seen.now, |name| pool.is_empty() || name == pool)
+    }
+
     /// Uses these prices from now on.
     pub fn set_prices(&self, prices: Book) {
         for market in [Market::Spot, Market::OnDemand] {
@@ -138,28 +180,35 @@ impl Watch {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, totals: &Totals) {
-        let mut now: BTreeMap<&str, WatchPoint> =
-            totals.paused.keys().map(|pool| (pool.as_str(), WatchPoint::default())).collect();
+    /// Takes the numbers of each pool.
+    pub fn note(&self, totals: &Totals) {
+        let mut now: BTreeMap<&str, [u32; 4]> = totals.paused.keys().map(|pool| (pool.as_str(), [0; 4])).collect();
+        let mut all: BTreeMap<&str, u32> = BTreeMap::new();
         let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         for ((pool, state, _), n) in &totals.jobs {
-            if let Some(point) = now.get_mut(pool.as_str()).filter(|_| *state == JobState::Queued) {
-                point.queued += count(*n);
+            if let Some([queued, ..]) = now.get_mut(pool.as_str()).filter(|_| *state == JobState::Queued) {
+                *queued += count(*n);
             }
         }
-        for ((pool, phase), n) in &totals.runners {
-            if let Some(point) = now.get_mut(pool.as_str()).filter(|_| *phase != Phase::Gone) {
-                point.runners += count(*n);
+        for ((pool, phase), n) in totals.runners.iter().filter(|((_, phase), _)| *phase != Phase::Gone) {
+            *all.entry(pool).or_default() += count(*n);
+            let Some([_, busy, idle, starting]) = now.get_mut(pool.as_str()) else { continue };
+            match phase {
+                Phase::Busy => *busy += count(*n),
+                Phase::Idle => *idle += count(*n),
+                Phase::Launching | Phase::Booting | Phase::Configured => *starting += count(*n),
+                _ => {}
             }
         }
         let mut known = self.known();
         known.past.retain(|pool, _| now.contains_key(pool.as_str()));
-        for (pool, point) in now {
+        for (pool, numbers) in now {
+            known.history.note(totals.now, pool, numbers);
             let past = known.past.entry(pool.to_owned()).or_default();
             if past.len() == POINTS {
                 past.pop_front();
             }
-            past.push_back(point);
+            past.push_back(WatchPoint { queued: numbers[0], runners: all.get(pool).copied().unwrap_or_default() });
         }
     }
 }

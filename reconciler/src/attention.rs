@@ -79,7 +79,9 @@ impl Seen<'_> {
         let long = now.since(since) >= LONG;
         match plan.blocked.as_ref()? {
             Blocked::Max if plan.counts.max == 0 => found(Concern::SwitchedOff { pool: pool() }, since),
-            Blocked::Max if long && jobs > 0 => found(Concern::Full { pool: pool(), max: plan.counts.max }, since),
+            Blocked::Max if long && jobs > 0 => {
+                found(Concern::Full { pool: pool(), has: plan.counts.occupied, max: plan.counts.max }, since)
+            }
             Blocked::Capacity { why, .. } if long => found(Concern::NoCapacity { pool: pool(), why: why.clone() }, since),
             _ => None,
         }
@@ -151,7 +153,12 @@ impl Seen<'_> {
             }
             for (pool, group) in groups {
                 let pool = pool.cloned().unwrap_or_else(|| "none".into());
-                let concern = if what == What::ForeignJob { Concern::Foreign { pool } } else { Concern::Lost { pool } };
+                let concern = if what == What::ForeignJob {
+                    Concern::Foreign { pool }
+                } else {
+                    let again = self.cases.aside().any(|case| case.pool == pool);
+                    Concern::Lost { pool, again }
+                };
                 all.push(group.found(concern, Weight::Trouble));
             }
         }
@@ -168,6 +175,12 @@ impl Seen<'_> {
         };
         all.extend(taken.into_iter().map(found));
         all
+    }
+
+    /// Whether all instances and all lists of runners were seen once.
+    pub(crate) fn all_seen(&self) -> bool {
+        let lists = self.spec.pools.values().map(|pool| Source::Runners(pool.list_id()));
+        lists.chain([Source::Instances]).all(|source| self.world.swept(&source).is_some())
     }
 
     fn stale(&self, now: Time) -> Vec<FoundConcern> {

@@ -6,7 +6,7 @@
 //!
 //! Decision 0025.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::event::JobEvent;
@@ -17,6 +17,10 @@ use crate::verdict::Cause;
 
 /// A case in which nobody says what became of the machine is closed after this time.
 pub const SETTLE: Duration = Duration::from_secs(900);
+
+/// A process knows in which order a machine and its job ended, if the job's end was told this long after the process started, or later.
+/// GitHub takes minutes to give up a job whose machine is gone, and the process has swept the instances by then.
+pub const WATCHED: Duration = Duration::from_secs(120);
 
 /// How long a question to GitHub that brought no answer, or not yet the one that is awaited, waits to be asked again: the first and
 /// the longest time. The time doubles with each question.
@@ -34,6 +38,9 @@ pub const REFUSALS: u32 = 2;
 
 /// The most open cases. Beyond this number, the oldest is closed without a verdict.
 const MOST: usize = 5_000;
+
+/// The most lost jobs that are kept for an operator's order.
+const MOST_ASIDE: usize = 1_000;
 
 /// One job that ended without success.
 #[derive(Clone, Debug, PartialEq)]
@@ -134,9 +141,9 @@ impl Inquiry {
     }
 }
 
-/// All open cases.
+/// All open cases, and the lost jobs that GitHub was not asked to run again.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Cases(BTreeMap<JobId, Case>);
+pub struct Cases(BTreeMap<JobId, Case>, VecDeque<Case>);
 
 impl Cases {
     /// Opens a case. Returns the case that makes way for it, if there are too many.
@@ -148,6 +155,27 @@ impl Cases {
     /// Closes a case.
     pub fn close(&mut self, job: JobId) -> Option<Case> {
         self.0.remove(&job)
+    }
+
+    /// Keeps a lost job that is not run again by itself, for an operator's order.
+    pub fn set_aside(&mut self, case: Case) {
+        self.1.retain(|known| known.event.job != case.event.job);
+        self.1.push_back(Case { messages: BTreeSet::new(), ..case });
+        if self.1.len() > MOST_ASIDE {
+            self.1.pop_front();
+        }
+    }
+
+    /// The lost jobs that an operator may have run again, the oldest first.
+    pub fn aside(&self) -> impl Iterator<Item = &Case> {
+        self.1.iter()
+    }
+
+    /// Takes the lost jobs of these runs, to run them again.
+    pub fn take_aside(&mut self, runs: &BTreeSet<RunId>) -> Vec<Case> {
+        let (taken, kept) = std::mem::take(&mut self.1).into_iter().partition(|case| runs.contains(&case.event.run));
+        self.1 = kept;
+        Vec::from(taken)
     }
 
     /// One case.

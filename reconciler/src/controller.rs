@@ -10,9 +10,11 @@ mod handover;
 mod holds;
 mod jobs;
 mod late;
+mod lead;
 mod orders;
 mod outcome;
 mod pool_state;
+mod recorded;
 mod seen;
 mod sweeps;
 
@@ -29,7 +31,7 @@ use crate::capacity::Unavailable;
 use crate::cases::Cases;
 use crate::deliveries::Deliveries;
 use crate::demand::Demand;
-use crate::effect::{Action, Effect, Input, MessageOp, Source};
+use crate::effect::{Effect, Input, Source};
 use crate::fact::Fact;
 use crate::groups::RunnerGroups;
 use crate::ids::{EffectId, MessageId, PoolName};
@@ -39,14 +41,15 @@ use crate::lately::Lately;
 use crate::manifest::Spec;
 use crate::past::End;
 use crate::plan::{Plan, RunnersByPool, View, with_launch, without_launch};
-use crate::reason::{CallReason, Unready};
+use crate::reason::CallReason;
+use crate::record::Recorder;
 use crate::release::RunnerReleases;
 use crate::steer::Pause;
 use crate::time::Time;
 use crate::turns::Turns;
 use crate::versions::RunnerVersions;
 use crate::warnings::{self, Warning};
-use crate::world::{Freshness, World};
+use crate::world::World;
 
 /// How long SQS hides a message that this process holds, in seconds.
 pub const VISIBILITY_S: u32 = 120;
@@ -87,10 +90,12 @@ struct SweepState {
     failures: u32,
 }
 
-/// muster's controller. See the module's documentation.
-#[derive(Debug)]
+/// muster's controller. See the module's documentation. A copy of it goes on as the original would; a replay keeps copies to go back.
+#[derive(Clone, Debug)]
 pub struct Controller {
     process: String,
+    /// When this controller was made.
+    began: Time,
     effects: u64,
     intents: u64,
     spec: Arc<Spec>,
@@ -133,6 +138,10 @@ pub struct Controller {
     gathering: bool,
     started: bool,
     stopping: bool,
+    /// Another process may hold the lease, so this one does nothing until [`Input::Lead`].
+    stands_by: bool,
+    /// Writes down what enters and what is decided. None: nobody wants a record.
+    recorder: Option<Box<Recorder>>,
 }
 
 impl Controller {
@@ -142,6 +151,7 @@ impl Controller {
         let spec = Arc::new(Spec::default());
         Controller {
             process: process.to_owned(),
+            began: now,
             effects: 0,
             intents: 0,
             budgets: Budgets::new(spec.controller.spec.limits.clone()),
@@ -163,7 +173,7 @@ impl Controller {
             paused: BTreeMap::new(),
             journal: Journal::default(),
             lately: Lately::default(),
-            well_since: Some(now),
+            well_since: None,
             well_at: now,
             flights: BTreeMap::new(),
             sweeps: BTreeMap::new(),
@@ -176,12 +186,17 @@ impl Controller {
             gathering: false,
             started: false,
             stopping: false,
+            stands_by: false,
+            recorder: None,
         }
     }
 
     /// Takes in one input at `now` and returns the effects to carry out. `now` never goes back between calls.
     pub fn step(&mut self, now: Time, input: Input) -> Vec<Effect> {
         let told = self.facts.len();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.input(&input, now);
+        }
         match input {
             Input::Spec(spec) => self.take_spec(spec, now),
             Input::Releases(releases) => self.releases = releases,
@@ -192,6 +207,7 @@ impl Controller {
             Input::Outcome(id, outcome) => self.take_outcome(id, outcome, now),
             Input::GitHubLimit(limit) => self.budgets.note_github(&limit, now),
             Input::Tick => {}
+            Input::Lead(inheritance, paused) => self.lead(&inheritance, paused, now),
             Input::Shutdown => self.shut_down(now),
         }
         self.note_stillborn(now);
@@ -199,9 +215,10 @@ impl Controller {
         for (job, lost_runner) in self.world.take_lost() {
             if let Some(job) = self.demand.job_mut(job) {
                 job.lost_runner = Some(lost_runner);
+                job.ask_anew(now);
             }
         }
-        if self.started && !self.stopping {
+        if self.acts() {
             self.advance(now);
         }
         for fact in self.facts.iter().skip(told).chain(self.world.facts()) {
@@ -223,12 +240,15 @@ impl Controller {
             self.lately.note(entry);
         }
         self.facts.append(&mut self.world.take_facts());
+        if let Some(recorder) = &mut self.recorder {
+            recorder.decided(&self.out, &self.held);
+        }
         std::mem::take(&mut self.out)
     }
 
     /// When [`step`](Self::step) must be called at the latest. FAR before the first manifests, and after the order to stop.
     pub fn next_wake(&self) -> Time {
-        if !self.started || self.stopping {
+        if !self.acts() {
             return Time::FAR;
         }
         let pools = self.pools.values().map(|p| p.due()).min().unwrap_or(Time::FAR);
@@ -243,21 +263,6 @@ impl Controller {
         std::mem::take(&mut self.facts)
     }
 
-    /// Ok once the controller has manifests and a complete sweep of EC2. Otherwise the error says what is missing.
-    pub fn ready(&self) -> Result<(), Unready> {
-        if self.stopping {
-            return Err(Unready::Stopping);
-        }
-        if !self.started {
-            return Err(Unready::NoManifests);
-        }
-        match self.world.freshness(&Source::Instances) {
-            Some(f) if f.complete.is_some() => Ok(()),
-            Some(Freshness { error: Some(error), .. }) => Err(Unready::SweepFailed(error.clone())),
-            _ => Err(Unready::NotSwept),
-        }
-    }
-
     /// The number of effects that have no outcome yet.
     pub fn in_flight(&self) -> usize {
         self.flights.len()
@@ -266,6 +271,11 @@ impl Controller {
     /// The number of messages that this process holds.
     pub fn messages_held(&self) -> usize {
         self.held.len()
+    }
+
+    /// The number of jobs that ended without success and whose case is open. muster may still run them again.
+    pub fn cases_open(&self) -> usize {
+        self.cases.iter().count()
     }
 
     /// The inputs of a plan, as the controller knows them now.
@@ -336,14 +346,6 @@ impl Controller {
         self.order_sweeps_of_lists(now);
         for name in self.seen().pool_names() {
             self.mark(&name, now);
-        }
-    }
-
-    fn shut_down(&mut self, now: Time) {
-        self.stopping = true;
-        let held: Vec<MessageId> = std::mem::take(&mut self.held).into_keys().collect();
-        if !held.is_empty() {
-            self.emit(Action::Messages(MessageOp::Release, held), CallReason::ShuttingDown, now);
         }
     }
 
@@ -420,7 +422,8 @@ impl Controller {
         if now >= self.well_at {
             self.well_at = now + LOOK_EVERY;
             self.lately.forget(now);
-            self.well_since = self.well_since.or(Some(now)).filter(|_| self.seen().attention(now).is_empty());
+            let known = self.seen().all_seen().then_some(now);
+            self.well_since = self.well_since.or(known).filter(|_| self.seen().attention(now).is_empty());
         }
         if now >= self.deliveries.next() {
             self.redeliver(now);

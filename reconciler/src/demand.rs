@@ -92,7 +92,8 @@ impl Demand {
         let job = jobs.entry(event.job).or_insert_with(|| Job::heard_of(routes.find(spec, event), event, now));
         index.take_out(event.job, job);
         if join(&mut job.event, event) {
-            (job.route, job.handed_over, job.since) = (routes.find(spec, &job.event), false, now);
+            (job.route, job.handed_over) = (routes.find(spec, &job.event), false);
+            job.asks_anew(now);
         }
         let news = message.filter(|(id, _)| job.messages.insert(*id));
         if news.is_some_and(|(_, count)| count > 1) && !job.redelivered {
@@ -191,7 +192,7 @@ impl Demand {
                 (job.route, job.handed_over) = (self.routes.find(spec, &job.event), false);
             }
             if job.route != before || job.pool().is_some_and(&changed) {
-                job.since = now;
+                job.asks_anew(now);
                 job.hold = job.hold.take().filter(|hold| hold.why == HoldReason::Waiting);
             }
             self.index.put_in(*id, job);
@@ -208,7 +209,10 @@ impl Demand {
 
     /// Hands a job over to another pool that takes it.
     pub(crate) fn hand_over(&mut self, id: JobId, to: &PoolName, now: Time) {
-        self.change(id, |job| (job.route, job.handed_over, job.since) = (Route::Pool(to.clone()), true, now));
+        self.change(id, |job| {
+            (job.route, job.handed_over) = (Route::Pool(to.clone()), true);
+            job.asks_anew(now);
+        });
     }
 
     /// Holds back a queued job that an idle runner did not get. Each hold is longer. GitHub is soon asked about the job.
@@ -262,9 +266,12 @@ impl Demand {
     pub fn say_queued(&mut self, id: JobId, now: Time) {
         self.change(id, |job| {
             if job.event.state == JobState::Queued {
-                job.doubt = None;
+                if job.doubt.take().is_some() {
+                    job.sure = now;
+                }
                 if job.waits() {
-                    (job.hold, job.since) = (None, now);
+                    job.hold = None;
+                    job.asks_anew(now);
                 }
             }
         });

@@ -7,29 +7,35 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{Ec2Event, InstanceState, JobEvent, JobState};
-use crate::failure::{Failure, OfferingError};
+use crate::failure::Failure;
 use crate::groups::RunnerGroups;
 use crate::ids::{
     AppName, DeliveryId, EffectId, InstanceId, Intent, JobId, ListId, MessageId, Payer, PoolName, RunId, RunnerId, RunnerName,
 };
 use crate::late::{NoticeKey, NoticeText};
-use crate::manifest::{Allocation, Spec};
-use crate::market::{Market, Offering};
+use crate::manifest::Spec;
+use crate::market::Market;
 use crate::reason::Reason;
-use crate::release::{RunnerRelease, RunnerReleases};
+use crate::release::RunnerReleases;
 use crate::rerun::{Again, RunSighting};
+use crate::serial::{perhaps_text, shared};
 use crate::stage::Stage;
-use crate::tags;
+use crate::steer::Pause;
 use crate::time::Time;
 use crate::verdict::{Cause, StepEnd, StepKind};
 use crate::versions::RunnerVersions;
 
+pub use crate::launch::{Inheritance, Launch, Launched, LaunchedInstance};
+
 /// Everything that the core can be told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Input {
     /// The manifests: at the start, and after each change.
-    Spec(Arc<Spec>),
+    Spec(#[serde(with = "shared")] Arc<Spec>),
     /// Messages of the job queue. The core holds each message until an effect releases or deletes it.
     Messages(Vec<JobMessage>),
     /// An EC2 notification. Its message is already deleted from the queue. If a notification is lost, the next sweep shows the
@@ -48,12 +54,15 @@ pub enum Input {
     GitHubLimit(GitHubLimit),
     /// Nothing happened, but time has passed.
     Tick,
+    /// This process holds the lease from now on, and these pools are paused. With a lease this comes once; without one, never.
+    Lead(Inheritance, BTreeMap<PoolName, Pause>),
     /// The process stops: the core releases its messages and starts nothing more.
     Shutdown,
 }
 
 /// A message of the job queue that could be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct JobMessage {
     /// The number that this process gave the message. Every delivery of the message has the same number.
     pub id: MessageId,
@@ -64,7 +73,8 @@ pub struct JobMessage {
 }
 
 /// How many requests GitHub still admits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct GitHubLimit {
     /// The credential and the account whose limit this is.
     pub payer: Payer,
@@ -81,7 +91,8 @@ pub struct GitHubLimit {
 /// A group of requests that GitHub counts separately (`x-ratelimit-resource`). Only the groups that muster's requests belong to
 /// are here.
 /// <https://docs.github.com/en/rest/rate-limit/rate-limit>
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Resource {
     /// All requests except configurations.
     #[default]
@@ -208,79 +219,6 @@ pub enum MessageOp {
     Delete,
 }
 
-/// One launch. Every retry of an intent sends the same value, byte for byte.
-/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html>
-#[derive(Clone, Debug, PartialEq)]
-pub struct Launch {
-    /// The ClientToken of the call, and the value of the `muster:intent` tag.
-    pub intent: Intent,
-    /// The pool that gets the instances.
-    pub pool: PoolName,
-    /// The list in which the instances will register.
-    pub list_id: ListId,
-    /// The number of instances.
-    pub count: u32,
-    /// The name of the launch template. Its version is `$Default`.
-    pub template: String,
-    /// The offerings that EC2 may choose from, in order of preference.
-    pub offerings: Vec<Offering>,
-    /// The market on which the instances are bought.
-    pub market: Market,
-    /// The spot allocation strategy.
-    pub allocation: Allocation,
-    /// All tags of the instances, volumes and fleet, muster's own tags included.
-    pub tags: BTreeMap<String, String>,
-}
-
-impl Launch {
-    /// The launch of `count` instances of a pool. None: the manifests have no such pool.
-    pub fn of(
-        spec: &Spec,
-        pool: &PoolName,
-        intent: Intent,
-        count: u32,
-        market: Market,
-        offerings: &[Offering],
-    ) -> Option<Launch> {
-        let manifest = spec.pools.get(pool)?;
-        let (settings, list_id) = (&manifest.spec.instance, manifest.list_id());
-        let cluster = spec.controller.cluster();
-        let mut all_tags = spec.controller.spec.tags.clone();
-        all_tags.extend(settings.tags.clone());
-        let own = [
-            ("Name", format!("{cluster}.{pool}")),
-            (tags::CLUSTER, cluster.to_owned()),
-            (tags::POOL, pool.to_string()),
-            (tags::INTENT, intent.to_string()),
-            (tags::LIST, list_id.as_tag()),
-            (tags::MAX_LIFETIME, manifest.spec.runner.max_lifetime.get().as_secs().to_string()),
-        ];
-        for (key, value) in own {
-            if key != "Name" || !all_tags.contains_key(key) {
-                all_tags.insert(key.to_owned(), value);
-            }
-        }
-        Some(Launch {
-            intent,
-            pool: pool.clone(),
-            list_id,
-            count,
-            template: manifest.launch_template(cluster),
-            offerings: offerings.to_vec(),
-            market,
-            allocation: settings.allocation,
-            tags: all_tags,
-        })
-    }
-
-    /// The same launch, whose instances install this release.
-    #[must_use]
-    pub fn with_release(mut self, release: Option<&RunnerRelease>) -> Launch {
-        self.tags.extend(release.map(|release| (tags::RELEASE.to_owned(), release.as_tag())));
-        self
-    }
-}
-
 /// The configuration of an instance, which is to be minted and handed over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Configure {
@@ -302,7 +240,8 @@ pub struct Configure {
 }
 
 /// What can be swept.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Source {
     /// This cluster's instances: one filtered, paginated DescribeInstances.
     Instances,
@@ -326,7 +265,8 @@ impl Source {
 }
 
 /// The end of an effect.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The call worked, and its answer has nothing to tell.
     Done,
@@ -356,31 +296,10 @@ pub enum Outcome {
     Failed(Failure),
 }
 
-/// CreateFleet's answer. Each error is about an offering, and may come together with launched instances.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Launched {
-    /// The instances that were launched.
-    pub instances: Vec<LaunchedInstance>,
-    /// The offerings that could not be launched.
-    pub errors: Vec<OfferingError>,
-}
-
-/// One launched instance.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LaunchedInstance {
-    /// The id of the instance.
-    pub id: InstanceId,
-    /// The instance type, such as `m7i.large`.
-    pub instance_type: Arc<str>,
-    /// The subnet, if EC2 named one.
-    pub subnet: Option<Arc<str>>,
-    /// The market on which the instance was bought.
-    pub market: Market,
-}
-
 /// GitHub's answer about one job.
 /// <https://docs.github.com/en/rest/actions/workflow-jobs#get-a-job-for-a-workflow-run>
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct JobSighting {
     /// The job.
     pub job: JobId,
@@ -401,7 +320,8 @@ pub struct JobSighting {
 }
 
 /// The result of a complete sweep.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Swept {
     /// Every instance with this cluster's tag, in any state.
     Instances(Vec<InstanceSighting>),
@@ -416,7 +336,8 @@ pub enum Swept {
 
 /// One failed attempt to deliver a `workflow_job`. GitHub lists each attempt separately.
 /// <https://docs.github.com/en/rest/apps/webhooks#list-deliveries-for-an-app-webhook>
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DeliverySighting {
     /// The number of the attempt. A later attempt has a greater number.
     pub id: DeliveryId,
@@ -429,7 +350,8 @@ pub struct DeliverySighting {
 }
 
 /// One instance, as DescribeInstances shows it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct InstanceSighting {
     /// The id of the instance.
     pub id: InstanceId,
@@ -446,8 +368,10 @@ pub struct InstanceSighting {
     /// EC2's LaunchTime. EC2's clock is not ours, so only lifetimes are computed from this time.
     pub launched_at: Time,
     /// The instance type, such as `m7i.large`.
+    #[serde(with = "shared")]
     pub instance_type: Arc<str>,
     /// The subnet, such as `subnet-0abc`.
+    #[serde(with = "perhaps_text")]
     pub subnet: Option<Arc<str>>,
     /// The market on which the instance was bought.
     pub market: Market,
@@ -462,7 +386,8 @@ pub struct InstanceSighting {
 }
 
 /// One runner, as GitHub lists it. `busy` is wrong now and then (actions/runner#4422).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RunnerSighting {
     /// The runner's id at GitHub.
     pub id: RunnerId,
@@ -473,7 +398,9 @@ pub struct RunnerSighting {
     /// Whether the runner has a job, by GitHub's word.
     pub busy: bool,
     /// The labels with which the runner was registered. Runners with equal labels share one allocation.
+    #[serde(with = "shared")]
     pub labels: Arc<[String]>,
     /// The version of the runner program, such as `2.337.0`. None: GitHub does not tell, as before the runner was ever online.
+    #[serde(with = "perhaps_text")]
     pub version: Option<Arc<str>>,
 }

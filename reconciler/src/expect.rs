@@ -62,11 +62,13 @@ impl Seen<'_> {
         let of = |times: Option<&Times>, spread: fn(&Times, Time) -> Option<WaitSpread>| Some(span(spread(times?, now)?));
         let mut hours: BTreeMap<Time, HourView> = BTreeMap::new();
         let view = |at: Time| HourView { at: at.as_millis(), ..HourView::default() };
-        for (at, told) in jobs.into_iter().flat_map(|times| times.hours(now)) {
-            hours.entry(at).or_insert(view(at)).waits = Some(span(told));
+        for (at, told, counts) in jobs.into_iter().flat_map(|times| times.hours(now)) {
+            let hour = hours.entry(at).or_insert(view(at));
+            (hour.waits, hour.wait_counts) = (Some(span(told)), counts);
         }
-        for (at, told) in starts.into_iter().flat_map(|times| times.hours(now)) {
-            hours.entry(at).or_insert(view(at)).starts = Some(span(told));
+        for (at, told, counts) in starts.into_iter().flat_map(|times| times.hours(now)) {
+            let hour = hours.entry(at).or_insert(view(at));
+            (hour.starts, hour.start_counts) = (Some(span(told)), counts);
         }
         WaitsView {
             waiting: queue.len(),

@@ -12,7 +12,7 @@ use crate::ids::{InstanceId, JobId, ListId, PoolName, RunnerName};
 use crate::manifest::Os;
 use crate::mark::StateMark;
 use crate::market::Market;
-use crate::plan::{DRAIN_DEADLINE, END_GRACE};
+use crate::plan::{DRAIN_DEADLINE, END_GRACE, Plan};
 use crate::reason::{Code, PoolReason, RunnerReason, Standing};
 use crate::runner::{Configured, Phase, Registration, Runner};
 use crate::stage::Stage;
@@ -29,37 +29,47 @@ impl Seen<'_> {
     /// All pools. Each pool is planned anew for this from what is known now.
     pub fn pools(&self, now: Time) -> Vec<PoolView> {
         let (warnings, queues) = (self.warnings(now), self.queues(now));
-        self.preview(now)
-            .into_iter()
-            .map(|plan| {
-                // What the pool's runners get matters more than how many there are.
-                let not_served = self.not_served(&plan.pool).filter(|_| !plan.pool_gone);
-                let (reason, code) = match not_served.cloned() {
-                    Some(why) => (format!("{}; {}", why.say(now), plan.say(now)), PoolReason::NotServed(why)),
-                    None => (plan.say(now), plan.reason()),
-                };
-                let pool = self.spec.pools.get(&plan.pool);
-                let (paused, busy) = (self.paused.contains_key(&plan.pool), plan.counts.phases.contains_key(&Phase::Busy));
-                let waits = queues.get(&plan.pool).map(|queue| self.waits_view(&plan.pool, queue, now));
-                PoolView {
-                    name: plan.pool.to_string(),
-                    scope: pool.map_or_else(String::new, |p| p.spec.github.scope.to_string()),
-                    labels: pool.map_or_else(Vec::new, |p| p.spec.labels.clone()),
-                    max: plan.counts.max,
-                    idle_floor: plan.counts.floor,
-                    queued: plan.counts.queued,
-                    wanted: plan.counts.wanted,
-                    supply: plan.counts.supply,
-                    paused,
-                    mark: StateMark::of_pool(&code, paused, plan.counts.counting > 0, busy),
-                    waits: waits.unwrap_or_default(),
-                    phases: plan.counts.phases.clone(),
-                    warnings: warnings.get(&plan.pool).into_iter().flatten().map(ToString::to_string).collect(),
-                    reason,
-                    code: code.into(),
-                }
-            })
-            .collect()
+        let view = |plan: &Plan| self.pool_view(plan, warnings.get(&plan.pool), queues.get(&plan.pool), now);
+        self.preview(now).iter().map(view).collect()
+    }
+
+    /// One pool. None: neither a manifest nor a runner names it.
+    pub(crate) fn pool(&self, name: &PoolName, now: Time) -> Option<PoolView> {
+        let ours = || self.world.runners().values().any(|r| r.pool() == name);
+        if !self.spec.pools.contains_key(name) && !ours() {
+            return None;
+        }
+        let queue = self.spec.pools.contains_key(name).then(|| self.queue(name, now));
+        let plan = self.preview_of(std::slice::from_ref(name), now).pop()?;
+        Some(self.pool_view(&plan, self.warnings(now).get(name), queue.as_ref(), now))
+    }
+
+    fn pool_view(&self, plan: &Plan, warnings: Option<&Vec<Warning>>, queue: Option<&JobQueue>, now: Time) -> PoolView {
+        // What the pool's runners get matters more than how many there are.
+        let not_served = self.not_served(&plan.pool).filter(|_| !plan.pool_gone);
+        let (reason, code) = match not_served.cloned() {
+            Some(why) => (format!("{}; {}", why.say(now), plan.say(now)), PoolReason::NotServed(why)),
+            None => (plan.say(now), plan.reason()),
+        };
+        let pool = self.spec.pools.get(&plan.pool);
+        let (paused, busy) = (self.paused.contains_key(&plan.pool), plan.counts.phases.contains_key(&Phase::Busy));
+        PoolView {
+            name: plan.pool.to_string(),
+            scope: pool.map_or_else(String::new, |p| p.spec.github.scope.to_string()),
+            labels: pool.map_or_else(Vec::new, |p| p.spec.labels.clone()),
+            max: plan.counts.max,
+            idle_floor: plan.counts.floor,
+            queued: plan.counts.queued,
+            wanted: plan.counts.wanted,
+            supply: plan.counts.supply,
+            paused,
+            mark: StateMark::of_pool(&code, paused, plan.counts.counting > 0, busy),
+            waits: queue.map(|queue| self.waits_view(&plan.pool, queue, now)).unwrap_or_default(),
+            phases: plan.counts.phases.clone(),
+            warnings: warnings.into_iter().flatten().map(ToString::to_string).collect(),
+            reason,
+            code: code.into(),
+        }
     }
 
     /// What GitHub will not do as the pools' manifests seem to say, or not for long.

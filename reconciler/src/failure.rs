@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::serial::perhaps_text;
 
 /// Why a call did not work.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Failure {
     /// The kind of failure, on which muster's reaction depends.
     pub kind: FailureKind,
@@ -26,7 +29,7 @@ impl Failure {
 }
 
 /// The kinds of failure that call for different behaviour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     /// There were too many calls (RequestLimitExceeded, ThrottlingException, 403/429 with rate-limit headers).
@@ -64,11 +67,14 @@ impl FailureKind {
 }
 
 /// One offering that could not be launched.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct OfferingError {
     /// The instance type. Without type and subnet, EC2 refused the whole request.
+    #[serde(with = "perhaps_text")]
     pub instance_type: Option<Arc<str>>,
     /// The subnet.
+    #[serde(with = "perhaps_text")]
     pub subnet: Option<Arc<str>>,
     /// EC2's error code, such as `InsufficientInstanceCapacity`.
     pub code: String,

@@ -6,11 +6,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::ListId;
 use crate::manifest::RunnerPool;
+use crate::serial::pairs;
 
 /// One runner group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RunnerGroup {
     /// Which repositories may use the group's runners.
     pub admits: Admits,
@@ -19,7 +23,8 @@ pub struct RunnerGroup {
 }
 
 /// Which repositories may use the runners of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Admits {
     /// All repositories of the organisation or enterprise.
     All,
@@ -32,8 +37,9 @@ pub enum Admits {
 }
 
 /// The known runner groups, by list and by name in lower case. GitHub compares the names without regard to case.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunnerGroups(BTreeMap<(ListId, String), RunnerGroup>);
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunnerGroups(#[serde(with = "pairs")] BTreeMap<(ListId, String), RunnerGroup>);
 
 impl RunnerGroups {
     /// Takes in what GitHub says of a group.

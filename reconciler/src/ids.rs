@@ -7,6 +7,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::serial::perhaps_text;
+
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -123,7 +125,8 @@ number_id! {
 
 /// A runner's name at GitHub: `<cluster>.<pool>.<instance-id>`. Neither the cluster's nor the pool's name has a dot, so two
 /// clusters in one organisation never mistake each other's runners for their own. GitHub admits 64 characters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RunnerName {
     /// The cluster: the name of the `Controller` manifest.
     pub cluster: String,
@@ -221,7 +224,7 @@ impl JsonSchema for Scope {
 }
 
 /// One list of runners at GitHub: the runners that an App sees at a scope.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ListId {
     /// The GitHubApp or GitHubToken whose credentials are used.
     pub app: AppName,
@@ -245,11 +248,13 @@ impl ListId {
 /// The one whose rate limit at GitHub a request counts against. GitHub keeps one limit for each installation of an App, one for
 /// the App itself (for its requests by JWT), and one for the user of a token.
 /// <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Payer {
     /// The name of the GitHubApp or GitHubToken.
     pub app: AppName,
     /// The account that the App is installed on, in lower case. None: the App itself, or a token.
+    #[serde(with = "perhaps_text")]
     pub account: Option<Arc<str>>,
 }
 

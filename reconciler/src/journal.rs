@@ -84,6 +84,8 @@ pub enum What {
     Resumed,
     /// An operator wants a runner, or all runners of a pool, to end.
     DrainOrdered,
+    /// An operator wants a lost job to run again.
+    RerunOrdered,
 }
 
 crate::shown!(What);
@@ -123,6 +125,7 @@ impl What {
             What::Paused => "paused",
             What::Resumed => "resumed",
             What::DrainOrdered => "drain_ordered",
+            What::RerunOrdered => "rerun_ordered",
         }
     }
 

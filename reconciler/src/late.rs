@@ -5,6 +5,7 @@
 //!
 //! Decision 0027.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -25,7 +26,10 @@ const MOST: usize = 2_000;
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
 /// What a notice is about.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+///
+/// Two keys that differ in the App only are equal. GitHub shows the newest status of each context, whoever wrote it. When another App
+/// takes over after a change of the manifests, an old notice must not say that no job waits while the new one says that one does.
+#[derive(Clone, Debug)]
 pub struct NoticeKey {
     /// The App or token whose credentials are used.
     pub app: AppName,
@@ -35,6 +39,32 @@ pub struct NoticeKey {
     pub sha: String,
     /// The pool of the late jobs. None: no pool takes them.
     pub pool: Option<PoolName>,
+}
+
+impl NoticeKey {
+    fn place(&self) -> (&str, &str, Option<&PoolName>) {
+        (&self.repo, &self.sha, self.pool.as_ref())
+    }
+}
+
+impl PartialEq for NoticeKey {
+    fn eq(&self, other: &NoticeKey) -> bool {
+        self.place() == other.place()
+    }
+}
+
+impl Eq for NoticeKey {}
+
+impl PartialOrd for NoticeKey {
+    fn partial_cmp(&self, other: &NoticeKey) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for NoticeKey {
+    fn cmp(&self, other: &NoticeKey) -> Ordering {
+        self.place().cmp(&other.place())
+    }
 }
 
 /// The state of a commit status, in GitHub's words.
@@ -185,7 +215,7 @@ impl LateJobs {
             !(unheard || notice.is_over() && old)
         });
         for (key, text) in waiting {
-            match self.notices.get_mut(&key) {
+            match self.handed_to(&key) {
                 // The notice of a cancelled run stays, because its jobs are about to leave the queue. A job that came later is another's.
                 Some(notice) if notice.wanted.state == StatusState::Error && text.since <= notice.wanted.since => {}
                 Some(notice) => {
@@ -216,7 +246,7 @@ impl LateJobs {
     /// word. `since` is when this process first heard of the job.
     pub fn perhaps_told(&mut self, key: NoticeKey, job: (RunId, JobId), since: Time) {
         let text = last_word(&key, job, since);
-        match self.notices.get_mut(&key) {
+        match self.handed_to(&key) {
             Some(notice) if notice.wanted.state == StatusState::Error && since > notice.wanted.since => notice.wanted = text,
             Some(notice) => notice.perhaps_told = true,
             None => self.write(key, text, true),
@@ -226,10 +256,17 @@ impl LateJobs {
     /// A run was cancelled, and its commit should say why.
     pub fn cancelled(&mut self, key: NoticeKey, text: String, job: (RunId, JobId), now: Time) {
         let text = NoticeText { state: StatusState::Error, gist: "cancelled", text, job, since: now };
-        match self.notices.get_mut(&key) {
+        match self.handed_to(&key) {
             Some(notice) => notice.wanted = text,
             None => self.write(key, text, true),
         }
+    }
+
+    /// The notice of a key, which the key's App writes from now on.
+    fn handed_to(&mut self, key: &NoticeKey) -> Option<&mut Notice> {
+        let notice = self.notices.remove(key)?;
+        self.notices.insert(key.clone(), notice);
+        self.notices.get_mut(key)
     }
 
     fn write(&mut self, key: NoticeKey, wanted: NoticeText, perhaps_told: bool) {
@@ -273,9 +310,13 @@ impl LateJobs {
         }
     }
 
-    /// GitHub did not take a notice. Returns whether muster gives up, just now.
-    pub fn not_taken(&mut self, key: &NoticeKey, refused: bool, now: Time) -> bool {
+    /// GitHub did not take a notice, or `perhaps` did. Returns whether muster gives up, just now.
+    pub fn not_taken(&mut self, key: &NoticeKey, refused: bool, perhaps: bool, now: Time) -> bool {
         let Some(notice) = self.notices.get_mut(key) else { return false };
+        if perhaps {
+            // Nobody knows what GitHub shows now, so whatever is wanted next is written.
+            (notice.said, notice.perhaps_told) = (None, true);
+        }
         notice.inquiry.ended(false, now);
         notice.refusals += u32::from(refused);
         refused && notice.refusals == TRIES

@@ -1,10 +1,10 @@
-//! What went wrong within the last hour and cannot be seen any more in what is now: lost jobs, and news of strangers. People read it
-//! under "Needs attention". No decision reads it, and a new process begins with none.
+//! What cannot be seen any more in what is now: what went wrong within the last hour (lost jobs, and news of strangers), and where GitHub
+//! has the jobs that are over. People read it under "Needs attention" and on a job's page. No decision reads it, and a new process begins with none.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::ids::{InstanceId, JobId, PoolName};
+use crate::ids::{InstanceId, JobId, PoolName, RunId};
 use crate::journal::{Entry, What};
 use crate::time::Time;
 
@@ -28,10 +28,27 @@ pub struct Mishap {
     pub instance: Option<InstanceId>,
 }
 
+/// The most jobs that are over and still have their links.
+const MOST_OVER: usize = 5_000;
+
+/// Where GitHub has a job that is over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobPlace {
+    /// The job.
+    pub job: JobId,
+    /// The workflow run.
+    pub run: RunId,
+    /// `OWNER/NAME`.
+    pub repo: String,
+    /// The pool that the job counted for, or that its runner belongs to.
+    pub pool: Option<PoolName>,
+}
+
 /// What went wrong lately, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Lately {
     mishaps: VecDeque<Mishap>,
+    over: VecDeque<JobPlace>,
     /// The number of the last entry of the journal that was read.
     read: u64,
 }
@@ -60,6 +77,19 @@ impl Lately {
         while self.mishaps.len() > MOST {
             self.mishaps.pop_front();
         }
+    }
+
+    /// Keeps where GitHub has a job that is over.
+    pub fn keep(&mut self, place: JobPlace) {
+        if self.over.len() == MOST_OVER {
+            self.over.pop_front();
+        }
+        self.over.push_back(place);
+    }
+
+    /// Where GitHub has a job that is over. None: nobody knows any more.
+    pub fn job(&self, id: JobId) -> Option<&JobPlace> {
+        self.over.iter().rev().find(|place| place.job == id)
     }
 
     /// Forgets what is older than an hour.

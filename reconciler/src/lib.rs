@@ -19,11 +19,13 @@ pub(crate) use shown;
 
 // The ground: names and time.
 pub mod ids;
+mod serial;
 pub mod tags;
 pub mod time;
 
 // What the operator wants.
 pub mod manifest;
+pub mod permissions;
 pub mod warnings;
 
 // What goes in and what comes out, and why.
@@ -33,6 +35,7 @@ pub mod fact;
 pub mod failure;
 pub mod groups;
 pub mod history;
+pub mod launch;
 pub mod market;
 pub mod reason;
 pub mod release;
@@ -64,7 +67,10 @@ pub mod turns;
 
 // The decision, and the loop around it.
 pub mod controller;
+pub mod lease;
 pub mod plan;
+pub mod record;
+pub mod replay;
 pub mod steer;
 
 // What people see.

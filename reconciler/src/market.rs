@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::serial::shared;
+
 /// The market on which an instance is bought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -27,10 +29,12 @@ impl Market {
 }
 
 /// One instance type in one subnet, which a launch may choose.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Offering {
     /// The instance type, such as `m7i.large`.
+    #[serde(with = "shared")]
     pub instance_type: Arc<str>,
     /// The subnet, such as `subnet-0abc`.
+    #[serde(with = "shared")]
     pub subnet: Arc<str>,
 }

@@ -5,10 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::manifest::{Architecture, Os, RunnerPool};
+use crate::serial::pairs;
 
 /// One release, as one platform's archive.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RunnerRelease {
     /// The version, such as `2.330.0`.
     pub version: String,
@@ -25,8 +29,9 @@ impl RunnerRelease {
 }
 
 /// The known releases, by operating system, architecture and what `bootstrap.version` asks for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunnerReleases(pub BTreeMap<(Os, Architecture, String), RunnerRelease>);
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunnerReleases(#[serde(with = "pairs")] pub BTreeMap<(Os, Architecture, String), RunnerRelease>);
 
 impl RunnerReleases {
     /// The release for the instances of a pool. None: it is not known (yet), or the sync is off.

@@ -9,12 +9,13 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::JobId;
 
 /// What GitHub says of a workflow run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RunSighting {
     /// Whether the newest attempt is over.
     pub over: bool,
@@ -25,7 +26,8 @@ pub struct RunSighting {
 }
 
 /// One job of a run that is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct EndedJob {
     /// The job.
     pub job: JobId,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::time::Time;
 
 /// A stage of a runner's start. The order is the usual one; `Configured` may come before `Script`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// EC2 gave an instance id.

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::controller::Seen;
 use crate::demand::Job;
-use crate::event::JobEvent;
-use crate::ids::{InstanceId, PoolName};
+use crate::ids::{InstanceId, JobId, PoolName, RunId};
 use crate::journal::{Entry, What};
 use crate::reason::EventReason;
 use crate::stage::Stage;
@@ -14,6 +13,8 @@ use crate::view::{LinkView, StepView};
 
 /// So many cases must have been seen before something is called usual.
 const ENOUGH: u32 = 5;
+/// A shorter hold is not told: muster heard of a job that late.
+const HELD: Duration = Duration::from_secs(60);
 
 impl Seen<'_> {
     /// How long each part of a job's life took. `entries` are the job's.
@@ -26,12 +27,30 @@ impl Seen<'_> {
         let pool = begun.and_then(|e| e.whom.pool.as_ref()).or(job.and_then(Job::pool));
         let usual = pool.and_then(|pool| self.waits(pool)?.jobs.day(now)).filter(|seen| seen.count >= ENOUGH);
         let left = started.or(over);
-        let mut steps = vec![StepView {
-            what: if left.is_some() { "waited for a runner" } else { "waits for a runner" }.into(),
-            usual_seconds: usual.map(|seen| seen.median.as_secs_f64()),
-            going: left.is_none(),
-            ..step(left.unwrap_or(now).since(queued))
-        }];
+        let until = left.unwrap_or(now);
+        let holds = left.is_none() && job.is_some_and(|job| job.held(now));
+        // As in the pool's usual waits, the time for which GitHub held the job back is told apart.
+        let counted = if holds { until } else { job.map_or(queued, Job::counted_since).clamp(queued, until.max(queued)) };
+        let mut steps = Vec::new();
+        if counted.since(queued) >= HELD {
+            let what = if holds { "is held back by GitHub" } else { "was held back by GitHub" };
+            steps.push(StepView { what: what.into(), going: holds, ..step(counted.since(queued)) });
+        }
+        // Of a job that is over, nobody remembers when a hold ended.
+        let mixed = job.is_none() && at(What::JobHeld).is_some();
+        if !holds {
+            let what = match (left.is_some(), mixed) {
+                (_, true) => "waited for a runner, and while GitHub held it back",
+                (true, false) => "waited for a runner",
+                (false, false) => "waits for a runner",
+            };
+            steps.push(StepView {
+                what: what.into(),
+                usual_seconds: usual.filter(|_| !mixed).map(|seen| seen.median.as_secs_f64()),
+                going: left.is_none(),
+                ..step(until.since(counted))
+            });
+        }
         if let (Some(pool), Some(id)) = (pool, begun.and_then(|e| e.whom.instance.as_ref())) {
             steps.extend(self.start_of(pool, id, now).into_iter().map(|step| StepView { of_runner: true, ..step }));
         }
@@ -64,12 +83,12 @@ impl Seen<'_> {
     }
 
     /// Pages elsewhere about a job.
-    pub(crate) fn job_links(&self, event: &JobEvent, pool: Option<&PoolName>) -> Vec<LinkView> {
+    pub(crate) fn job_links(&self, repo: &str, run: RunId, job: JobId, pool: Option<&PoolName>) -> Vec<LinkView> {
         let app = pool.and_then(|pool| self.spec.pools.get(pool)).map(|pool| pool.list_id().app);
         let app = app.or_else(|| self.spec.apps.keys().next().cloned());
         let Some(site) = app.and_then(|app| self.spec.api_url(&app)).and_then(site_of) else { return Vec::new() };
-        let run = format!("{site}/{}/actions/runs/{}", event.repo, event.run);
-        let job_page = format!("{run}/job/{}", event.job);
+        let run = format!("{site}/{repo}/actions/runs/{run}");
+        let job_page = format!("{run}/job/{job}");
         vec![link("the job at GitHub", job_page), link("its run at GitHub", run)]
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::controller::Seen;
-use crate::event::JobState;
+use crate::event::{JobEvent, JobState};
 use crate::history::{SpotHistory, SpotRecord};
 use crate::ids::{InstanceId, JobId, ListId, PoolName};
 use crate::journal::Entry;
@@ -60,7 +60,9 @@ impl Seen<'_> {
     pub fn snapshot(&self, now: Time) -> Snapshot {
         let events = self.journal.after(self.journal.last().saturating_sub(SNAPSHOT_EVENTS as u64));
         let attention = self.attention(now);
-        let well_since = attention.is_empty().then(|| self.well_since.unwrap_or(now).as_millis());
+        // Before the first look at everything, nobody knows whether all is well.
+        let well = self.well_since.or(self.all_seen().then_some(now)).filter(|_| attention.is_empty());
+        let well_since = well.map(Time::as_millis);
         Snapshot {
             now: now.as_millis(),
             attention,
@@ -97,15 +99,13 @@ impl Seen<'_> {
         e.pool = entries.iter().rev().find_map(|entry| entry.whom.pool.as_ref()).map(ToString::to_string);
         match known {
             Some(job) => {
-                (e.mark, e.links) = (StateMark::of_job(&self.why(job, now)), self.job_links(&job.event, job.pool()));
+                (e.mark, e.links) =
+                    (StateMark::of_job(&self.why(job, now)), self.job_links(&job.event.repo, job.event.run, id, job.pool()));
                 e.pool = job.pool().map(ToString::to_string);
                 let queue = job.pool().map(|pool| self.queue(pool, now));
                 let view = self.job_view(id, job, queue.as_ref(), now);
                 e.state = State::Job(view.state);
-                // Whoever may push chooses these texts, so quotes show where they end.
-                let title = if view.title.is_empty() { String::new() } else { format!("{:?} ", view.title) };
-                let branch = if view.branch.is_empty() { String::new() } else { format!(", branch {:?}", view.branch) };
-                e.facts.push(format!("{title}of {}{branch}, run {}", view.repo, view.run));
+                e.facts.push(whose(&job.event));
                 e.facts.push(format!(
                     "asks for [{}]; pool {}",
                     listed(&view.labels, ", "),
@@ -122,15 +122,25 @@ impl Seen<'_> {
             None if e.timeline.is_empty() => return None,
             None => {
                 let last = entries.iter().rev().find(|entry| entry.whom.job == Some(id))?;
-                let conclusion = if let EventReason::Over { conclusion } = &last.why { conclusion.clone() } else { None };
+                let over = entries
+                    .iter()
+                    .rev()
+                    .find_map(|entry| if let EventReason::Over { of, .. } = &entry.why { of.as_deref() } else { None });
+                let told = over.map(whose);
+                let conclusion = if let EventReason::Over { conclusion, .. } = &last.why { conclusion.clone() } else { None };
                 let why = JobReason::Over { conclusion };
                 e.mark = StateMark::of_job(&why);
                 e.state = State::Job(JobState::Completed);
                 (e.reason, e.code) = (why.say(now), why.into());
-                if let Some(case) = self.cases.get(id) {
-                    e.facts.push(case.say(now));
-                    e.links = self.job_links(&case.event, Some(&case.pool));
+                e.facts.extend(self.cases.get(id).map(|case| case.say(now)));
+                let kept = self.lately.job(id);
+                // The journal forgets sooner than `lately`.
+                e.facts.extend(told.or(kept.map(|job| format!("of {}, run {}", job.repo, job.run))));
+                if let Some(over) = kept {
+                    e.links = self.job_links(&over.repo, over.run, id, over.pool.as_ref());
                 }
+                let run = self.cases.aside().find(|case| case.event.job == id).map(|case| case.event.run);
+                e.lost = self.cases.aside().filter(|case| Some(case.event.run) == run).count() as u64;
             }
         }
         Some(e)
@@ -169,7 +179,7 @@ impl Seen<'_> {
 
     /// All that there is to say about a pool. None: neither a manifest nor a runner names the pool.
     pub fn explain_pool(&self, name: &PoolName, now: Time) -> Option<Explanation> {
-        let view = self.pools(now).into_iter().find(|p| p.name == name.as_str())?;
+        let view = self.pool(name, now)?;
         let mut entries = self.journal.of_pool(name);
         let cut = entries.len().saturating_sub(POOL_ENTRIES);
         let forgotten = (cut > 0).then(|| entries[cut].at.as_millis());
@@ -196,6 +206,14 @@ impl Seen<'_> {
             if phases.is_empty() { "no runners".into() } else { format!("runners: {}", phases.join(", ")) },
         ];
         facts.extend(waits_facts(&view.waits));
+        let lengths = self.waits(name).and_then(|waits| waits.lengths.day(now));
+        facts.extend(lengths.map(|ran| {
+            let (half, most) = (human(ran.median), human(ran.most));
+            format!(
+                "jobs that succeeded within the last day: half ran at most {half}, 9 of 10 at most {most} ({})",
+                count(ran.count, "job")
+            )
+        }));
         facts.extend(self.versions().get(name).and_then(|versions| runner_program(versions, now)));
         facts.extend(spot.iter().take(SPOT_FACTS).map(spot_fact));
         facts.extend(view.warnings.iter().map(|warning| format!("warning: {warning}")));
@@ -208,6 +226,7 @@ impl Seen<'_> {
             code: view.code,
             spot,
             awaits,
+            lost: self.cases.aside().filter(|case| case.pool == *name).count() as u64,
             timeline: told(&entries),
             forgotten_before: forgotten.or(self.forgotten(self.world.started())),
             ..self.explanation("pool", name, now)
@@ -247,6 +266,14 @@ impl Seen<'_> {
         all.extend(limit.map(|limit| AwaitedReason::MaxLifetime.by(r.lives_since() + limit)));
         all
     }
+}
+
+/// Whose job it is. Whoever may push chooses these texts, so quotes show where they end.
+fn whose(event: &JobEvent) -> String {
+    let (title, branch) = (event.about.title(), &event.about.branch);
+    let title = if title.is_empty() { String::new() } else { format!("{title:?} ") };
+    let branch = if branch.is_empty() { String::new() } else { format!(", branch {branch:?}") };
+    format!("{title}of {}{branch}, run {}", event.repo, event.run)
 }
 
 fn budget(api: &crate::budget::Api, level: f64, capacity: f64, per_second: f64) -> BudgetView {

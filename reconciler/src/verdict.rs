@@ -57,7 +57,7 @@ impl Cause {
             Cause::Ec2 => "EC2 ended its instance for a reason of its own",
             Cause::Muster => "muster ended its instance",
             Cause::Terminated => "somebody ended its instance",
-            Cause::Lost => "its runner fell silent before the job was over",
+            Cause::Lost => "its runner fell silent before the job's end was told",
             Cause::Crashed => "its runner crashed",
             Cause::DiskFull => "the disk of its instance was full",
         }
@@ -78,7 +78,7 @@ impl Cause {
 pub enum JobVerdict {
     /// The machine went, and took the job with it.
     Infrastructure(Cause),
-    /// The job failed by itself, or somebody cancelled it. The machine was well.
+    /// The job failed by itself, or somebody cancelled it. Nothing speaks against the machine, as far as the machine tells.
     Own,
     /// muster cannot tell.
     Unknown(Doubtful),
@@ -118,7 +118,8 @@ pub enum Doubtful {
 }
 
 /// What a step is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StepKind {
     /// A step of the workflow, or the runner's own first one.
     Main,
@@ -129,7 +130,8 @@ pub enum StepKind {
 }
 
 /// How a step ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StepEnd {
     /// The step succeeded.
     Success,

@@ -7,7 +7,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::ListId;
+use crate::serial::pairs;
 use crate::time::Time;
 
 /// How long before the end of a version its pools have a warning.
@@ -50,7 +53,8 @@ impl EndOf {
 
 /// When a version ends. In September 2026 GitHub told no date of registrations yet, and none at all for its newest version.
 /// <https://github.com/github/rest-api-description/issues/7162>
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct VersionEnds {
     /// When new runners of the version are refused. None: GitHub told no date.
     pub registration: Option<Time>,
@@ -72,5 +76,6 @@ impl VersionEnds {
 }
 
 /// What GitHub said of the versions in use, by list and version. A version that GitHub knows nothing of is not here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunnerVersions(pub BTreeMap<(ListId, String), VersionEnds>);
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunnerVersions(#[serde(with = "pairs")] pub BTreeMap<(ListId, String), VersionEnds>);

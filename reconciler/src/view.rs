@@ -210,6 +210,9 @@ pub struct Explanation {
     /// Pages elsewhere with more.
     #[serde(default)]
     pub links: Vec<LinkView>,
+    /// How many lost jobs the order to run them again touches: of the pool, or of the job's run. 0: none.
+    #[serde(default)]
+    pub lost: u64,
     /// What is known about the thing, one line for each fact.
     pub facts: Vec<String>,
     /// Why the thing is in this state, in one sentence.

@@ -1,4 +1,4 @@
-//! How long a pool's jobs waited, and how long its runners took to start: over the last hour, and over the last day. People read
+//! How long a pool's jobs waited and ran, and how long its runners took to start: over the last hour, and over the last day. People read
 //! it, and what the next job can expect is said from it. No decision reads it, and a new process begins with none.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -91,10 +91,12 @@ impl Times {
         spread(since(&self.coarse, COARSE, now))
     }
 
-    /// Each hour of the last day in which it was seen, by when the hour began.
-    pub fn hours(&self, now: Time) -> impl Iterator<Item = (Time, WaitSpread)> {
-        since(&self.coarse, COARSE, now)
-            .filter_map(|slot| Some((Time::from_millis(slot.number * COARSE.length_ms), spread(std::iter::once(slot))?)))
+    /// Each hour of the last day in which it was seen: when the hour began, and how often it took at most so many milliseconds.
+    pub fn hours(&self, now: Time) -> impl Iterator<Item = (Time, WaitSpread, BTreeMap<u64, u32>)> {
+        since(&self.coarse, COARSE, now).filter_map(|slot| {
+            let counts = BOUNDS_MS.into_iter().zip(slot.counts.iter().map(|n| u32::from(*n))).filter(|(_, n)| *n > 0).collect();
+            Some((Time::from_millis(slot.number * COARSE.length_ms), spread(std::iter::once(slot))?, counts))
+        })
     }
 }
 
@@ -109,24 +111,31 @@ fn spread<'a>(slots: impl Iterator<Item = &'a Slot>) -> Option<WaitSpread> {
             *all += u32::from(*one);
         }
     }
-    let count: u32 = counts.iter().sum();
-    let within = |tenths: u32| {
-        let wanted = (count * tenths).div_ceil(10);
-        let mut seen = 0;
-        let step = counts.iter().position(|n| {
-            seen += n;
-            seen >= wanted
-        });
-        Duration::from_millis(BOUNDS_MS[step.unwrap_or(STEPS - 1)])
-    };
-    (count > 0).then(|| WaitSpread { count, median: within(5), most: within(9) })
+    spread_of(|| BOUNDS_MS.into_iter().zip(counts))
 }
 
-/// How long the jobs of a pool waited, and its runners started.
+/// How long something took that took so often at most so many milliseconds, in rising order. None: it was not seen.
+pub fn spread_of<I: Iterator<Item = (u64, u32)>>(counts: impl Fn() -> I) -> Option<WaitSpread> {
+    let count: u64 = counts().map(|(_, n)| u64::from(n)).sum();
+    let within = |tenths: u64| {
+        let wanted = (count * tenths).div_ceil(10);
+        let mut seen = 0;
+        let bound = counts().find(|(_, n)| {
+            seen += u64::from(*n);
+            seen >= wanted
+        });
+        Duration::from_millis(bound.map_or(0, |(bound, _)| bound))
+    };
+    (count > 0).then(|| WaitSpread { count: u32::try_from(count).unwrap_or(u32::MAX), median: within(5), most: within(9) })
+}
+
+/// How long the jobs of a pool waited and ran, and its runners started.
 #[derive(Clone, Debug, Default)]
 pub struct PoolWaits {
     /// From queued to started, without the time for which GitHub held the job back.
     pub jobs: Times,
+    /// From started to over, of the jobs that succeeded. A job that was lost or failed tells nothing of how long its like take.
+    pub lengths: Times,
     /// From the launch call until the runner reached each stage of its start.
     pub stages: BTreeMap<Stage, Times>,
 }

@@ -3,7 +3,7 @@
 use crate::controller::Seen;
 use crate::demand::{JOB_EXPIRY, Job};
 use crate::event::JobState;
-use crate::manifest::LateStep;
+use crate::manifest::{LateAct, LateStep};
 use crate::matching::Route;
 use crate::plan::Plan;
 use crate::reason::{AwaitedReason, Blocked, HoldReason, JobReason};
@@ -82,11 +82,29 @@ impl Seen<'_> {
         }
     }
 
-    /// When the next step of `startWithin` is due, while nothing but muster keeps the job waiting.
+    /// Since when a queued job has waited for a runner, for a step of `startWithin`. None: the step is not taken now.
+    ///
+    /// A job that GitHub holds back, and a job in doubt, have no step. A pool that GitHub does not serve holds its jobs by evidence
+    /// alone. Its jobs are told, because only a person can help. No other step is taken for them: on-demand instances would sit idle
+    /// as well, another pool would launch for every job in an outage, and a job that is cancelled may be one that GitHub holds back.
+    pub(crate) fn late_since(&self, job: &Job, act: LateAct, now: Time) -> Option<Time> {
+        if !job.confirmed(now) {
+            return None;
+        }
+        if !job.held(now) {
+            // Nobody's run is ended for a time in which GitHub may have held the job back.
+            let sure = if act == LateAct::Cancel { job.sure } else { Time::ZERO };
+            return Some(job.counted_since().max(sure));
+        }
+        let not_served = self.not_served(job.pool()?).filter(|_| act == LateAct::Tell && !job.waits())?;
+        Some(job.ready_since().max(not_served.since))
+    }
+
+    /// When the next step of `startWithin` is due.
     fn next_step(&self, job: &Job, now: Time) -> Option<Awaited> {
-        let waits = job.event.state == JobState::Queued && !job.held(now) && job.confirmed(now);
-        let due = self.ladder(job).iter().map(|step| job.counted_since() + step.after.get()).find(|due| *due > now);
-        due.filter(|_| waits).map(|due| AwaitedReason::LateStep.by(due))
+        let steps = self.ladder(job).iter().filter(|_| job.event.state == JobState::Queued);
+        let due = steps.filter_map(|step| Some(self.late_since(job, step.act, now)? + step.after.get())).find(|due| *due > now);
+        due.map(|due| AwaitedReason::LateStep.by(due))
     }
 
     /// The steps of `startWithin` that were taken for a job, in one sentence.

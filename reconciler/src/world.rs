@@ -18,6 +18,7 @@ use crate::effect::{RunnerSighting, Source};
 use crate::event::{Ec2Event, Ec2EventKind, JobEvent, JobState};
 use crate::fact::Fact;
 use crate::ids::{AppName, InstanceId, Intent, JobId, ListId, PoolName, RunnerId, RunnerName};
+use crate::launch::LaunchRecord;
 use crate::manifest::Spec;
 use crate::past::RunnerPast;
 use crate::runner::{CONSISTENCY_LAG, Phase, Runner, Terms, Tried};
@@ -58,6 +59,8 @@ pub struct World {
     sources: BTreeMap<Source, Freshness>,
     pending: BTreeMap<Intent, Pending>,
     started: Time,
+    /// Whether the predecessor left the list of its last launches.
+    knows_last_launches: bool,
     /// Apps and tokens that are no longer in the manifests. muster can no longer see or delete what they registered.
     lost_apps: BTreeSet<AppName>,
     /// Lists that the tags of ended instances name, and that were not swept twice yet. A registration may be left in such a list.
@@ -101,9 +104,19 @@ impl World {
         self.runners.get_mut(id)
     }
 
-    /// When this process began.
+    /// When this process began to act.
     pub fn started(&self) -> Time {
         self.started
+    }
+
+    /// This process acts from now on. It knows nothing of what another one did meanwhile, except for the launches in `launches`.
+    /// None: nothing is known of the last launches of whoever acted before.
+    pub fn begin_to_act(&mut self, launches: Option<&[LaunchRecord]>, now: Time) {
+        self.started = now;
+        self.knows_last_launches = launches.is_some();
+        for record in launches.unwrap_or_default() {
+            self.inherit_launch(record, now);
+        }
     }
 
     /// What happened that is worth a metric, and that the controller has not taken yet.
@@ -179,11 +192,12 @@ impl World {
     }
 
     /// Until when EC2 may not show a predecessor's last launches. None: a sweep that began `settle` after our start, or later,
-    /// has shown all of them. Every process waits, because nothing tells whether there was a predecessor.
+    /// has shown all of them. Every process waits, because nothing tells whether there was a predecessor. With a lease, the predecessor's
+    /// last launches are known, so the first sweep is enough.
     ///
     /// Decision 0010, row 6.
     pub fn predecessor_hidden(&self, settle: Duration) -> Option<Time> {
-        let until = self.started + settle;
+        let until = self.started + if self.knows_last_launches { Duration::ZERO } else { settle };
         self.swept(&Source::Instances).is_none_or(|began| began < until).then_some(until)
     }
 

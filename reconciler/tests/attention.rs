@@ -5,13 +5,14 @@ mod scene;
 
 use std::time::Duration;
 
+use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::Outcome;
-use muster_reconciler::event::InstanceState;
+use muster_reconciler::event::{InstanceState, JobState};
 use muster_reconciler::failure::{Failure, FailureKind};
-use muster_reconciler::ids::InstanceId;
+use muster_reconciler::ids::{InstanceId, JobId};
 use muster_reconciler::mark::StateMark;
 use muster_reconciler::steer::Order;
-use muster_reconciler::view::{AttentionView, Snapshot, Target, Weight};
+use muster_reconciler::view::{AttentionView, Snapshot, State, Target, Weight};
 use scene::{BEGIN, Scene, linux, pool, secs};
 
 const LABELS: [&str; 2] = ["self-hosted", "linux"];
@@ -54,8 +55,12 @@ fn since(s: u64) -> u64 {
 #[test]
 fn when_nothing_is_wrong_the_list_is_empty_and_says_since_when() {
     let mut scene = Scene::new([linux()]);
+    let new = Controller::new("p", BEGIN);
+    let blind = new.seen().snapshot(BEGIN);
+    assert_eq!((blind.attention, blind.well_since), (vec![], None), "nothing was seen yet");
     scene.pass(secs(60));
-    assert_eq!((scene.attention(), scene.seen_now().well_since), (vec![], Some(BEGIN.as_millis())));
+    let first = scene.seen_now().well_since.unwrap();
+    assert!(scene.attention().is_empty() && first >= since(0) && first <= since(40), "{first}");
     scene.core.order(&Order::Pause("linux".into(), String::new()), scene.now).unwrap();
     scene.pass(secs(40));
     assert_eq!((scene.words(), scene.seen_now().well_since), (vec!["paused".to_owned()], None));
@@ -109,6 +114,38 @@ fn a_full_pool_is_told_after_a_quarter_of_an_hour_and_a_burst_is_not() {
 }
 
 #[test]
+fn a_pool_whose_max_was_lowered_has_more_runners_than_that() {
+    let mut scene = Scene::new([pool("linux", &LABELS, 2)]);
+    scene.pass(secs(35));
+    scene.queue(4, &LABELS);
+    scene.pass(secs(60));
+    for (job, id) in (0..).zip(scene.live("linux")) {
+        scene.start(job, &id);
+    }
+    scene.pool("linux").spec.capacity.max = 1;
+    scene.take_spec();
+    scene.pass(secs(1000));
+    assert_eq!(scene.attention()[0].what, "Pool linux is full: it has 2 runners of 1 and more jobs wait");
+}
+
+#[test]
+fn a_job_that_is_over_keeps_its_links() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(35));
+    scene.queue(1, &LABELS);
+    scene.pass(secs(60));
+    let id = scene.free();
+    scene.start(0, &id);
+    scene.finish(0, &id);
+    scene.pass(secs(60));
+    let told = scene.core.seen().explain_job(JobId(0), scene.now).unwrap();
+    assert_eq!(told.state, State::Job(JobState::Completed));
+    assert!(told.facts.iter().any(|fact| fact.ends_with(", run 0")), "{:?}", told.facts);
+    let links: Vec<&str> = told.links.iter().map(|link| link.href.as_str()).collect();
+    assert!(links[0].ends_with("/actions/runs/0/job/0") && links[1].ends_with("/actions/runs/0"), "{links:?}");
+}
+
+#[test]
 fn jobs_that_no_pool_takes_are_grouped_by_what_they_lack() {
     let mut scene = Scene::new([linux(), pool("arm", &["self-hosted", "arm64"], 2)]);
     scene.pass(secs(35));
@@ -118,6 +155,7 @@ fn jobs_that_no_pool_takes_are_grouped_by_what_they_lack() {
     scene.queue(1, &["self-hosted", "arm64", "gpu"]);
     scene.pass(secs(5));
     let items = scene.attention();
+    assert!(items.iter().all(|item| item.word == "unplaceable" && item.weight == Weight::Trouble), "{items:?}");
     let told: Vec<(&str, u64, &str)> = items.iter().map(|i| (i.what.as_str(), i.jobs, i.about.id.as_str())).collect();
     assert_eq!(
         told,

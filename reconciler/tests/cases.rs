@@ -8,11 +8,20 @@ use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobState};
 use muster_reconciler::fact::Fact;
 use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{InstanceId, JobId, MessageId, RunId};
+use muster_reconciler::journal::What;
 use muster_reconciler::manifest::{RerunMarket, RunnerPool, Span};
 use muster_reconciler::market::Market;
+use muster_reconciler::reason::{OrderAnswer, OrderRefusal};
 use muster_reconciler::rerun::{Again, EndedJob, RunSighting};
+use muster_reconciler::steer::Order;
 use muster_reconciler::verdict::{Cause, Doubtful, JobVerdict, StepEnd, StepKind};
 
+#[path = "cases/asked.rs"]
+mod asked;
+#[path = "cases/own_word.rs"]
+mod own_word;
+#[path = "cases/registration.rs"]
+mod registration;
 mod scene;
 use scene::{Scene, linux, message, secs};
 
@@ -102,59 +111,38 @@ fn a_job_that_fails_by_itself_is_its_own_and_costs_no_question() {
     terminated(&mut scene, &instance, "Client.InstanceInitiatedShutdown: Instance initiated shutdown");
     scene.pass(secs(120));
     assert_eq!(verdicts(&scene), [JobVerdict::Own]);
+    assert!(
+        said(&scene).ends_with(
+            "nothing speaks against its machine; its instance would not tell a full disk or a crash of its \
+                                     runner, because the pool has no bootstrap.reportStages"
+        ),
+        "{}",
+        said(&scene)
+    );
     assert_eq!(count(&scene, |a| matches!(a, Action::CheckJob { .. } | Action::LookAtRun { .. } | Action::Rerun { .. })), 0);
     assert!(deleted(&scene, 77));
 }
 
-/// The instance shuts itself down, and says what was at fault.
-fn says(scene: &mut Scene, instance: &InstanceId, own_word: Cause) {
-    terminated(scene, instance, "Client.InstanceInitiatedShutdown: Instance initiated shutdown");
-    scene.runners.get_mut(instance).unwrap().own_word = Some(own_word);
+/// The verdict's sentence.
+fn said(scene: &Scene) -> String {
+    let timeline = scene.core.seen().explain_job(JobId(0), scene.now).unwrap().timeline;
+    timeline.into_iter().rfind(|event| event.what == What::JobJudged).map_or_else(String::new, |event| event.why)
 }
 
 #[test]
-fn an_instance_that_blames_itself_is_believed_if_the_job_was_cut_short() {
-    for cause in [Cause::Crashed, Cause::DiskFull] {
-        let mut pool = reruns();
-        pool.spec.rerun.causes = BTreeSet::from([cause]);
-        let (mut scene, instance) = running(pool);
-        scene.run = over(&[(0, "failure")]);
-        end(&mut scene, &instance, "failure", 77);
-        says(&mut scene, &instance, cause);
-        scene.pass(secs(120));
-        assert_eq!(verdicts(&scene), [JobVerdict::Infrastructure(cause)]);
-        assert_eq!(asked(&scene), [Again::Failed], "{cause}");
-    }
-}
-
-#[test]
-fn a_job_that_fails_by_itself_on_a_full_disk_is_its_own() {
+fn a_job_that_github_ended_by_its_timeout_is_its_own_unless_its_machine_went() {
     let (mut scene, instance) = running(reruns());
-    scene.steps =
-        vec![(StepKind::Main, StepEnd::Failure), (StepKind::Post, StepEnd::Success), (StepKind::Last, StepEnd::Success)];
-    end(&mut scene, &instance, "failure", 77);
-    says(&mut scene, &instance, Cause::DiskFull);
+    end(&mut scene, &instance, "timed_out", 77);
+    terminated(&mut scene, &instance, "Client.InstanceInitiatedShutdown: Instance initiated shutdown");
     scene.pass(secs(120));
     assert_eq!(verdicts(&scene), [JobVerdict::Own]);
-    assert!(asked(&scene).is_empty());
-}
-
-#[test]
-fn stronger_evidence_wins_over_an_instances_own_word() {
     let (mut scene, instance) = running(reruns());
-    end(&mut scene, &instance, "failure", 77);
-    says(&mut scene, &instance, Cause::Crashed);
-    terminated(&mut scene, &instance, "Server.InternalError: the host failed");
+    scene.run = over(&[(0, "timed_out")]);
+    notice(&mut scene, &instance);
+    end(&mut scene, &instance, "timed_out", 77);
     scene.pass(secs(120));
-    assert_eq!(verdicts(&scene), [JobVerdict::Infrastructure(Cause::Ec2)]);
-}
-
-#[test]
-fn the_tag_of_the_stages_tells_what_was_at_fault() {
-    assert_eq!(Cause::of_tag("script=1767225600123,listener=1767225600456"), None);
-    assert_eq!(Cause::of_tag("script=1767225600123,crashed=1767225600456"), Some(Cause::Crashed));
-    assert_eq!(Cause::of_tag("disk-full=1, crashed=1"), Some(Cause::DiskFull), "a runner crashes where the disk is full");
-    assert_eq!(Cause::of_tag("crashedx=1,crashed"), None);
+    assert_eq!(verdicts(&scene), [JobVerdict::Infrastructure(Cause::Interruption)]);
+    assert_eq!(asked(&scene), [Again::Failed]);
 }
 
 #[test]
@@ -447,4 +435,47 @@ fn a_second_attempt_is_not_followed_up_and_its_instance_is_bought_on_demand() {
         .filter_map(|(_, e)| if let Action::Launch(launch) = &e.action { Some((launch.count, launch.market)) } else { None })
         .collect();
     assert_eq!(launches, [(1, Market::OnDemand), (1, Market::Spot)]);
+}
+
+/// Job 0 was lost for a cause that the manifest does not list.
+fn lost_for_good() -> Scene {
+    let (mut scene, instance) = running(reruns());
+    end(&mut scene, &instance, "cancelled", 77);
+    terminated(&mut scene, &instance, "Server.InternalError");
+    scene.pass(secs(120));
+    scene
+}
+
+#[test]
+fn an_operator_has_a_lost_job_run_again_once() {
+    let mut scene = lost_for_good();
+    let told = |scene: &Scene| scene.core.seen().explain_job(JobId(0), scene.now).unwrap();
+    let pool = |scene: &Scene| scene.core.seen().explain_pool(&"linux".into(), scene.now).unwrap().lost;
+    assert_eq!((told(&scene).lost, pool(&scene), asked(&scene).len()), (1, 1, 0));
+    let order = Order::RerunJob(JobId(0), "a bad rack".into());
+    assert_eq!(scene.core.order(&order, scene.now), Ok(OrderAnswer::JobsAgain { jobs: 1 }));
+    assert_eq!(scene.core.order(&order, scene.now), Ok(OrderAnswer::JobAgainBefore(JobId(0))));
+    // GitHub takes the order only once the run is over.
+    scene.run = Some(RunSighting { over: false, attempt: 1, jobs: vec![] });
+    scene.pass(secs(100));
+    assert_eq!((asked(&scene).len(), told(&scene).lost), (0, 0));
+    scene.run = over(&[(0, "cancelled")]);
+    scene.pass(secs(400));
+    assert_eq!((asked(&scene), results(&scene)), (vec![Again::Failed], vec!["asked"]));
+    assert_eq!(scene.core.order(&order, scene.now), Err(OrderRefusal::NotLost(JobId(0))));
+    let nothing = scene.core.order(&Order::RerunPool("linux".into(), String::new()), scene.now);
+    assert_eq!(nothing, Err(OrderRefusal::NothingLost("linux".into())));
+    let timeline = told(&scene).timeline;
+    assert!(timeline.iter().any(|e| e.why.contains("a bad rack")), "{timeline:?}");
+}
+
+#[test]
+fn an_order_begins_no_second_attempt_beside_somebody_else_s() {
+    let mut scene = lost_for_good();
+    scene.run = Some(RunSighting { over: true, attempt: 2, jobs: vec![] });
+    let pool = Order::RerunPool("linux".into(), String::new());
+    assert_eq!(scene.core.order(&pool, scene.now), Ok(OrderAnswer::JobsAgain { jobs: 1 }));
+    scene.pass(secs(300));
+    assert_eq!((asked(&scene), results(&scene)), (vec![], vec!["newer_attempt"]));
+    assert_eq!(scene.core.order(&pool, scene.now), Err(OrderRefusal::NothingLost("linux".into())));
 }

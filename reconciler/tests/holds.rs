@@ -1,9 +1,10 @@
 //! Jobs that GitHub holds back: which, until when, and what is launched for them.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{Action, Input};
 use muster_reconciler::event::JobState;
-use muster_reconciler::ids::{InstanceId, MessageId};
+use muster_reconciler::ids::{InstanceId, JobId, MessageId};
 use muster_reconciler::time::Time;
 
 mod scene;
@@ -51,6 +52,21 @@ fn nothing_is_launched_for_a_job_that_waits_for_its_approval_and_everything_at_o
         scene.pass(secs(1));
         assert_eq!(launched(&scene, approved), 1, "{minutes} min: {}", why(&scene, 0));
     }
+}
+
+#[test]
+fn the_time_of_a_hold_is_told_apart_from_the_wait() {
+    let mut scene = waiting();
+    scene.pass(secs(600));
+    let steps = |scene: &Scene| {
+        let steps = scene.core.seen().explain_job(JobId(0), scene.now).unwrap().steps;
+        steps.into_iter().map(|step| (step.what, step.seconds.round() as u64 / 60, step.going)).collect::<Vec<_>>()
+    };
+    assert_eq!(steps(&scene), [("is held back by GitHub".into(), 10, true)]);
+    scene.job_states.insert(0, Some(JobState::Queued));
+    tell(&mut scene, 0, 1003, false);
+    scene.pass(secs(120));
+    assert_eq!(steps(&scene), [("was held back by GitHub".into(), 10, false), ("waits for a runner".into(), 2, true)]);
 }
 
 #[test]
@@ -356,4 +372,28 @@ fn a_job_that_an_idle_runner_did_not_get_is_asked_about_and_told_of_after_an_hou
         scene.pass(secs(10));
     }
     assert!(oldest(&scene) >= 3600.0, "{}", oldest(&scene));
+}
+
+/// A runner of the pool took a job that counts for another pool, so GitHub does serve the pool. This process did not launch the runner,
+/// so nothing else tells that the runner has begun.
+#[test]
+fn a_runner_that_takes_another_pools_job_shows_that_its_pool_is_served() {
+    let mut warm = linux();
+    warm.spec.capacity.idle = 3;
+    let mut scene = Scene::new([warm, pool("other", &["self-hosted", "other"], 5)]);
+    scene.pass(secs(60));
+    scene.core = Controller::new("q", scene.now);
+    scene.take_spec();
+    scene.pass(secs(60));
+    scene.queue(3, &LABELS);
+    scene.pass(secs(400));
+    assert_eq!(words(&scene).1, "not_served");
+    let taker = scene.live("linux").remove(0);
+    let mut foreign = message(90, JobState::Queued, &["self-hosted", "other"]);
+    scene.feed(Input::Messages(vec![foreign.clone()]));
+    (foreign.id, foreign.event.state) = (MessageId(5001), JobState::InProgress);
+    (foreign.event.runner, foreign.event.runner_id) = (Some(format!("c.linux.{taker}")), Some(scene.id(&taker)));
+    scene.feed(Input::Messages(vec![foreign]));
+    scene.pass(secs(5));
+    assert_ne!(words(&scene).1, "not_served");
 }

@@ -1,12 +1,14 @@
 //! Jobs that no runner takes in time, and repositories that have their share.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use muster_reconciler::effect::{Action, Input, JobMessage, MessageOp};
+use std::collections::BTreeMap;
+
+use muster_reconciler::effect::{Action, GitHubLimit, Input, JobMessage, MessageOp, Resource};
 use muster_reconciler::event::{InstanceState, JobState};
 use muster_reconciler::fact::Fact;
 use muster_reconciler::failure::{Failure, FailureKind};
-use muster_reconciler::ids::{JobId, MessageId, PoolName};
-use muster_reconciler::late::StatusState;
+use muster_reconciler::ids::{JobId, MessageId, Payer, PoolName, RunId};
+use muster_reconciler::late::{LateJobs, NoticeKey, NoticeText, StatusState};
 use muster_reconciler::manifest::{LateAct, LateStep, RunnerPool, Span};
 use muster_reconciler::market::Market;
 use muster_reconciler::steer::Order;
@@ -155,6 +157,45 @@ fn a_run_is_cancelled_once_github_has_confirmed_that_its_job_waits() {
     assert!(cancelled(&scene) <= 3, "a run that GitHub does not cancel is left alone");
 }
 
+/// A process that has just started hears of a job, and GitHub's limit is spent. GitHub may have held the job back all the while.
+///
+/// Found by the simulator, seed 30000800.
+#[test]
+fn the_time_before_github_was_asked_does_not_count_for_a_cancellation() {
+    let mut scene = full(&[(1800, LateAct::Cancel)]);
+    let spent = |payer| GitHubLimit {
+        payer,
+        resource: Some(Resource::Core),
+        of_configuration: false,
+        remaining: 0,
+        reset_after: secs(1700),
+    };
+    scene.feed(Input::GitHubLimit(spent(Payer::installation(&"main".into(), "acme"))));
+    let again = JobMessage { receive_count: 2, ..message(1, JobState::Queued, &LABELS) };
+    scene.feed(Input::Messages(vec![again]));
+    scene.job_states.insert(1, Some(JobState::Queued));
+    scene.pass(secs(3400));
+    assert_eq!(cancelled(&scene), 0);
+    scene.pass(secs(600));
+    assert!(cancelled(&scene) >= 1);
+}
+
+/// GitHub tells of the job once more, as it does when it lets a job go. Nobody had told that the job waited, and GitHub did not answer.
+///
+/// Found by the simulator, seed 60002663.
+#[test]
+fn the_time_before_github_told_of_a_job_again_does_not_count_for_a_cancellation() {
+    let mut scene = full(&[(1800, LateAct::Cancel)]);
+    scene.queue(1, &LABELS);
+    scene.pass(secs(1700));
+    scene.feed(Input::Messages(vec![JobMessage { id: MessageId(77), ..message(1, JobState::Queued, &LABELS) }]));
+    scene.job_states.insert(1, Some(JobState::Queued));
+    scene.pass(secs(1790));
+    assert_eq!(cancelled(&scene), 0);
+    scene.pass(secs(3600));
+    assert!(cancelled(&scene) >= 1);
+}
+
 #[test]
 fn a_job_that_nobody_can_ask_about_is_never_cancelled() {
     let mut scene = full(&[(1800, LateAct::Cancel)]);
@@ -277,4 +318,158 @@ fn a_commit_is_told_no_word_of_aws_or_of_an_operator() {
     scene.queue(1, &LABELS);
     scene.pass(secs(700));
     assert_eq!(told(&scene)[0].1, "no runner within 10m: pool linux cannot launch for it now (paused)");
+}
+
+/// GitHub gives nothing to the pool's runners: the person who waits is told, although the jobs are held. Each trial of a job would
+/// begin the job's time anew.
+#[test]
+fn jobs_of_a_pool_that_github_does_not_serve_are_told_and_trials_do_not_put_it_off() {
+    let all = [(720, LateAct::Tell), (725, LateAct::OnDemand), (730, LateAct::Overflow), (735, LateAct::Cancel)];
+    let mut second = pool("second", &LABELS, 20);
+    second.spec.priority = 200;
+    let mut scene = Scene::new([ladder(linux(), &all), second]);
+    scene.pass(secs(60));
+    for job in 0..3 {
+        scene.job_states.insert(job, Some(JobState::Queued));
+    }
+    scene.queue(3, &LABELS);
+    scene.pass(secs(700));
+    let awaited = scene.core.seen().explain_job(JobId(0), scene.now).unwrap().awaits;
+    assert!(awaited.iter().any(|awaited| awaited.what.contains("startWithin")), "{awaited:?}");
+    assert_eq!(told(&scene), []);
+    scene.pass(secs(60));
+    let said = told(&scene);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].1.starts_with("no runner within 12m: pool linux is not served by GitHub: for "), "{said:?}");
+    // The runners end, and one job after the other is tried.
+    let mut tries = 0;
+    for _ in 0..24 {
+        scene.pass(secs(300));
+        scene.end_drained();
+        tries += scene.core.seen().jobs(scene.now).iter().filter(|job| job.why != "not_served").count();
+    }
+    assert!(tries > 0, "no job was tried");
+    assert!(scene.live("second").is_empty(), "in an outage, the second pool would launch for every job");
+    assert!(scene.runners.values().all(|runner| runner.market == Market::Spot));
+    assert_eq!((cancelled(&scene), steps(&scene)), (0, vec![(LateAct::Tell, true)]));
+    let explained = scene.core.seen().explain_job(JobId(0), scene.now).unwrap();
+    assert!(explained.facts.iter().any(|fact| fact == "steps of startWithin taken: tell"), "{explained:?}");
+}
+
+/// Jobs of one run are held by its concurrency group, and nobody can help but the run itself.
+#[test]
+fn jobs_of_one_run_that_github_holds_are_not_told() {
+    let mut scene = Scene::new([ladder(linux(), &[(600, LateAct::Tell)])]);
+    scene.pass(secs(60));
+    let of_one_run = (0..3).map(|job| {
+        let mut m = message(job, JobState::Queued, &LABELS);
+        m.event.run = RunId(7);
+        m
+    });
+    scene.feed(Input::Messages(of_one_run.collect()));
+    for _ in 0..12 {
+        scene.pass(secs(300));
+        scene.end_drained();
+    }
+    assert_eq!(told(&scene), []);
+}
+
+/// 403 and 422 are `Refused`, 404 is `NotFound`, and 409 is `Conflict`: `limits.rs` of the crate github has that table.
+#[test]
+fn a_notice_that_github_does_not_take_is_told_once_and_loses_nothing() {
+    for kind in [FailureKind::Refused, FailureKind::NotFound, FailureKind::Conflict] {
+        let mut scene = full(&[(90, LateAct::Tell)]);
+        scene.late = Some(Failure::new(kind, "write a status on a commit of acme/web: GitHub said no"));
+        scene.queue(1, &LABELS);
+        scene.pass(secs(4 * 3600));
+        assert_eq!((told(&scene).len(), steps(&scene)), (3, vec![(LateAct::Tell, false)]), "{kind:?}");
+        let explained = scene.core.seen().explain_job(JobId(1), scene.now).unwrap();
+        let said = explained.timeline.iter().filter(|e| e.why.contains("GitHub said no")).count();
+        assert_eq!(said, 1, "{kind:?}: {explained:?}");
+        // The job is served all the same, and its message goes.
+        let queued = message(1, JobState::Queued, &LABELS).id;
+        let instance = scene.live("linux").remove(0);
+        scene.start(1, &instance);
+        scene.pass(secs(60));
+        let deletes = |e: &Action| matches!(e, Action::Messages(MessageOp::Delete, ids) if ids.contains(&queued));
+        assert!(scene.done.iter().any(|(_, e)| deletes(&e.action)), "{kind:?}");
+        assert_eq!(told(&scene).len(), 3, "{kind:?}: a notice that GitHub refuses has no last word");
+    }
+}
+
+/// A run that is over (409) is no failure. A run that vanished (404) is told once and left, and a refusal is tried three times.
+#[test]
+fn a_cancellation_that_github_does_not_take_is_told_once_and_the_job_goes_on_waiting() {
+    for (kind, asks, failed) in [
+        (FailureKind::Refused, 3, vec![(LateAct::Cancel, false)]),
+        (FailureKind::NotFound, 1, vec![(LateAct::Cancel, false)]),
+        (FailureKind::Conflict, 1, vec![]),
+    ] {
+        let mut scene = full(&[(90, LateAct::Cancel)]);
+        scene.late = Some(Failure::new(kind, "cancel run 1 of acme/web: GitHub said no"));
+        scene.job_states.insert(1, Some(JobState::Queued));
+        scene.queue(1, &LABELS);
+        scene.pass(secs(4 * 3600));
+        assert_eq!((cancelled(&scene), steps(&scene)), (asks, failed.clone()), "{kind:?}");
+        let explained = scene.core.seen().explain_job(JobId(1), scene.now).unwrap();
+        let said = explained.timeline.iter().filter(|e| e.why.contains("GitHub said no")).count();
+        assert_eq!(said, failed.len(), "{kind:?}: {explained:?}");
+        assert!(scene.core.seen().jobs(scene.now).iter().any(|job| job.id == 1), "{kind:?}: the job still waits");
+    }
+}
+
+/// The jobs of a commit wait, are told, and wait no more. Then a later attempt of the commit waits, and GitHub's answer to that is lost.
+#[test]
+fn a_word_whose_answer_was_lost_is_taken_back_although_the_one_before_it_said_the_same() {
+    let (key, t) = (NoticeKey { app: "main".into(), repo: "acme/web".into(), sha: SHA.into(), pool: None }, Time::from_millis);
+    let word = |at: Time| NoticeText {
+        state: StatusState::Pending,
+        gist: "max",
+        since: at,
+        text: "full".into(),
+        job: (RunId(1), JobId(1)),
+    };
+    let mut late = LateJobs::default();
+    let waits = |late: &mut LateJobs, waiting: bool, now: Time| {
+        let waiting: BTreeMap<_, _> = waiting.then(|| (key.clone(), word(now))).into_iter().collect();
+        late.set_waiting(waiting.clone(), &waiting.keys().cloned().collect(), now);
+        late.due(now).into_iter().map(|(_, text)| text).next()
+    };
+    for (waiting, at) in [(true, 1_000), (false, 2_000)] {
+        let text = waits(&mut late, waiting, t(at)).expect("it is to be told");
+        late.asked(&key, t(at));
+        late.took(&key, text, t(at));
+    }
+    waits(&mut late, true, t(3_000)).expect("it is to be told again");
+    late.asked(&key, t(3_000));
+    late.not_taken(&key, false, true, t(3_500));
+    let last = waits(&mut late, false, t(600_000)).expect("GitHub may show that jobs wait");
+    assert_eq!(last.state, StatusState::Success);
+}
+
+/// GitHub shows the newest status of a context, whichever App wrote it. Found by seeds 60001024, 60000751 and 60002472.
+#[test]
+fn an_app_that_no_longer_writes_a_notice_does_not_say_that_its_jobs_wait_no_more() {
+    let key = |app: &str| NoticeKey { app: app.into(), repo: "acme/web".into(), sha: SHA.into(), pool: None };
+    let (mut late, t) = (LateJobs::default(), Time::from_millis);
+    let word = |since: Time| NoticeText {
+        state: StatusState::Pending,
+        gist: "unmatched",
+        since,
+        text: "no pool takes it".into(),
+        job: (RunId(1), JobId(1)),
+    };
+    let told = |late: &mut LateJobs, app: Option<&str>, now: Time| {
+        let waiting: BTreeMap<_, _> = app.map(|app| (key(app), word(t(500)))).into_iter().collect();
+        late.set_waiting(waiting.clone(), &waiting.keys().cloned().collect(), now);
+        let due = late.due(now);
+        for (key, text) in &due {
+            late.asked(key, now);
+            late.took(key, text.clone(), now);
+        }
+        due.into_iter().map(|(key, text)| (key.app.to_string(), text.state)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&mut late, Some("main"), t(1_000)), [("main".to_owned(), StatusState::Pending)]);
+    assert_eq!(told(&mut late, Some("second"), t(2_000)), [], "the commit says so already");
+    assert_eq!(told(&mut late, None, t(3_000)), [("second".to_owned(), StatusState::Success)]);
 }

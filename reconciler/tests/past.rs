@@ -9,7 +9,7 @@ use muster_reconciler::past::{End, JobPast};
 use muster_reconciler::stage::Stage;
 
 mod scene;
-use scene::{Scene, linux, secs};
+use scene::{Scene, linux, message, secs};
 
 /// Tells the controller of an event of job 0.
 fn heard(scene: &mut Scene, state: JobState, instance: Option<&InstanceId>, conclusion: Option<&str>) {
@@ -124,4 +124,28 @@ fn a_successor_tells_of_jobs_on_runners_of_the_cluster_only() {
     scene.pass(secs(35));
     heard(&mut scene, JobState::Completed, Some(&"i-00000000000000007".into()), Some("success"));
     assert_eq!(told(&scene).len(), 1);
+}
+
+#[test]
+fn a_job_that_is_over_still_tells_whose_it_was_and_how_long_its_like_take() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(35));
+    scene.queue(1, &["self-hosted", "linux"]);
+    scene.pass(secs(60));
+    let instance = scene.live("linux").remove(0);
+    scene.start(0, &instance);
+    scene.pass(secs(600));
+    let of_job = |scene: &Scene| scene.core.seen().explain_job(JobId(0), scene.now).unwrap().facts;
+    assert!(of_job(&scene).contains(&"of acme/web, run 0".to_owned()), "{:?}", of_job(&scene));
+    let of_pool = |scene: &Scene| scene.core.seen().explain_pool(&"linux".into(), scene.now).unwrap().facts;
+    assert!(!of_pool(&scene).iter().any(|fact| fact.contains("succeeded")), "{:?}", of_pool(&scene));
+    let mut over = message(0, JobState::Completed, &["self-hosted"]);
+    (over.event.about.workflow, over.event.about.name, over.event.about.branch) = ("CI".into(), "build".into(), "main".into());
+    over.event.conclusion = Some("success".into());
+    scene.feed(Input::Messages(vec![over]));
+    scene.pass(secs(5));
+    let facts = of_job(&scene);
+    assert_eq!(facts, ["\"CI / build\" of acme/web, branch \"main\", run 0"]);
+    let lengths = "jobs that succeeded within the last day: half ran at most 11m 47s, 9 of 10 at most 11m 47s (1 job)";
+    assert!(of_pool(&scene).iter().any(|fact| fact == lengths), "{:?}", of_pool(&scene));
 }

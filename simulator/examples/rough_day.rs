@@ -34,7 +34,7 @@ const ROUGH: [(Fault, f64); 2] = [(Fault::OnlineHang, 0.02), (Fault::Crash, 0.00
 const SETTLE: Duration = Duration::from_secs(2 * 3600);
 /// The calls of GitHub that running jobs again and telling of late jobs consist of. Asking for a job's steps is counted apart from the
 /// other questions about jobs.
-const ADDED: [&str; 4] = ["GetRun", "RerunJobs", "CreateCommitStatus", "CancelRun"];
+const ADDED: [&str; 5] = ["GetRun", "ListRunJobs", "RerunJobs", "CreateCommitStatus", "CancelRun"];
 /// The calls of GitHub that muster makes in any case. `GetJob` includes the questions for steps.
 const OTHERS: [&str; 6] = ["GenerateJitConfig", "DeleteRunner", "ListRunners", "ListDeliveries", "RedeliverWebhook", "GetJob"];
 

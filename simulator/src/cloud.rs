@@ -13,6 +13,7 @@ use muster_reconciler::market::{Market, Offering};
 use muster_reconciler::refusal::{CodeScope, Refusal};
 use muster_reconciler::tags;
 use muster_reconciler::time::Time;
+use muster_reconciler::verdict::Cause;
 
 use crate::capacity::{Stock, TokenBucket};
 use crate::event::{Deadline, Event};
@@ -73,6 +74,8 @@ pub struct TrueInstance {
     changes: Vec<Moment>,
     /// EC2 has announced that it takes the instance back.
     interrupted: bool,
+    /// What the instance says against itself in its tag.
+    own_word: Option<Cause>,
 }
 
 #[derive(Clone, Debug)]
@@ -328,6 +331,7 @@ impl Cloud {
                 market: l.market,
                 changes: vec![Moment { at: now, state: InstanceState::Pending, draining: false, reason: None }],
                 interrupted: false,
+                own_word: None,
             },
         );
         LaunchedInstance {
@@ -424,6 +428,13 @@ impl Cloud {
         true
     }
 
+    /// The instance says this against itself in its tag.
+    pub(super) fn tag_own_word(&mut self, id: &InstanceId, cause: Cause) {
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.own_word = Some(cause);
+        }
+    }
+
     pub(super) fn forget(&mut self, id: &InstanceId) {
         self.instances.remove(id);
     }
@@ -457,7 +468,7 @@ impl Cloud {
                 market: instance.market,
                 draining: change.draining,
                 stages: Vec::new(),
-                own_word: None,
+                own_word: instance.own_word,
                 state_reason: change.reason.map(str::to_owned),
             });
         }

@@ -217,6 +217,14 @@ fn breakers(seed: u64, cluster: &mut Cluster) {
     }
 }
 
+/// The instances of some pools tell what was at fault at their end.
+fn reports(seed: u64, pools: &mut [RunnerPool]) {
+    let mut rng = Rng::new(seed, "reports");
+    for pool in pools {
+        pool.spec.bootstrap.report_stages = rng.chance(0.7);
+    }
+}
+
 /// A repository that the pool's scope covers.
 fn repo_of(pool: &RunnerPool) -> String {
     let covers = SCOPES.iter().find(|(scope, ..)| *scope == pool.spec.github.scope.to_string());
@@ -314,6 +322,7 @@ impl Scenario {
             tokens: Vec::new(),
             intervals: Default::default(),
             limits: Default::default(),
+            start_within: Vec::new(),
             pools,
         };
         if rng.chance(0.2) {
@@ -338,6 +347,11 @@ impl Scenario {
         pauses(seed, &cluster.pools, &mut changes);
         let mut rates = rates(seed);
         old_words(seed, &mut cluster.pools, &mut rates);
+        reports(seed, &mut cluster.pools);
+        let mut unmatched = Rng::new(seed, "unmatched");
+        if unmatched.chance(0.7) {
+            cluster.start_within = vec![LateStep { after: Span::secs(30 + unmatched.below(300)), act: LateAct::Tell }];
+        }
         Scenario {
             seed,
             jobs,
@@ -348,7 +362,23 @@ impl Scenario {
             converges_within: Duration::from_secs(8 * 3600),
             quiet: Duration::from_secs(20 * 60),
             faults: Schedule::Drawn(rates.into()),
+            controllers: 1,
             cluster,
         }
+    }
+
+    /// The scenario of a seed with two or three controllers that share a lease, and with what can befall them.
+    pub fn drawn_with_lease(seed: u64) -> Scenario {
+        let mut scenario = Scenario::drawn(seed);
+        let mut rng = Rng::new(seed, "controllers");
+        scenario.controllers = if rng.chance(0.6) { 2 } else { 3 };
+        if let Schedule::Drawn(rates) = &mut scenario.faults {
+            let kinds = [Fault::Stopped, Fault::LeaseSlow, Fault::LeaseLost, Fault::LeaseRefused, Fault::Crash, Fault::CleanStop];
+            for fault in kinds {
+                let (exists, share) = (rng.chance(0.6), rng.unit());
+                rates.set(fault, if exists { (fault.most() * share * 1000.0).ceil() / 1000.0 } else { 0.0 });
+            }
+        }
+        scenario
     }
 }

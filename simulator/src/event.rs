@@ -3,6 +3,8 @@
 use muster_reconciler::effect::{GitHubLimit, Outcome};
 use muster_reconciler::event::{Ec2Event, JobEvent};
 use muster_reconciler::ids::{EffectId, InstanceId, JobId, RunId, RunnerId};
+use muster_reconciler::lease::{LeaseAnswer, LeaseObject};
+use muster_reconciler::verdict::Cause;
 
 use crate::changes::Change;
 use crate::job_end::JobEnd;
@@ -37,6 +39,8 @@ pub(super) enum Event {
     Assign,
     /// A job ends like this.
     Finish(JobId, JobEnd),
+    /// The machine of a job fails under it, and the instance says so at its end.
+    Break(JobId, Cause),
     /// A job is cancelled if it is still queued.
     Cancel(JobId),
     /// GitHub stops holding a job back.
@@ -61,6 +65,26 @@ pub(super) enum Event {
     Act(InstanceId, Deadline),
     /// The oracle checks the invariants.
     Check,
+    /// A process looks what to do with the lease. The number is the process's, as in all that follows.
+    LeaseTurn(u32),
+    /// A write of the lease reaches S3.
+    LeaseWrite(Box<LeaseWrite>),
+    /// S3's answer reaches the process, or the process waits no longer. The second number is the call's.
+    LeaseAnswer(u32, u64, Box<LeaseAnswer>),
+    /// A process that was stopped goes on.
+    Resume(u32),
+}
+
+/// A write of the lease on its way to S3.
+#[derive(Debug)]
+pub(super) struct LeaseWrite {
+    pub process: u32,
+    pub call: u64,
+    pub object: LeaseObject,
+    /// The version that the write replaces. None: there must be no object.
+    pub over: Option<String>,
+    /// Whether the process gets the answer.
+    pub answered: bool,
 }
 
 /// What an instance does when its time has come.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use muster_reconciler::ids::Scope;
 use muster_reconciler::manifest::{
-    Architecture, Capacity, ControllerManifest, GitHubApp, InstanceSettings, Lifetime, Metadata, PoolGitHub, RunnerPool,
-    RunnerPoolSpec, RunnerSettings, Span, Spec,
+    Architecture, Capacity, ControllerManifest, GitHubApp, GitHubAppSpec, GitHubToken, GitHubTokenSpec, InstanceSettings,
+    Lifetime, Metadata, PoolGitHub, RunnerPool, RunnerPoolSpec, RunnerSettings, SecretRef, Span, Spec,
 };
 
 /// The organisation that owns the repositories of all jobs.
@@ -30,9 +30,24 @@ pub fn pool(name: &str, labels: &[&str], max: u32) -> RunnerPool {
     }
 }
 
+/// A GitHub App.
+pub(crate) fn app(name: &str) -> GitHubApp {
+    let secret = |variable: &str| SecretRef::Env(variable.to_owned());
+    let (private_key, webhook_secrets) = (secret("MUSTER_PRIVATE_KEY"), vec![secret("MUSTER_WEBHOOK_SECRET")]);
+    let spec = GitHubAppSpec { app_id: 1, private_key, webhook_secrets, ..GitHubAppSpec::default() };
+    GitHubApp { metadata: Metadata { name: name.to_owned() }, spec }
+}
+
+/// A personal access token.
+pub(crate) fn token(name: &str) -> GitHubToken {
+    let token = SecretRef::Env("MUSTER_TOKEN_OF_GITHUB".to_owned());
+    let spec = GitHubTokenSpec { token, ..GitHubTokenSpec::default() };
+    GitHubToken { metadata: Metadata { name: name.to_owned() }, spec }
+}
+
 /// A cluster with these pools and one GitHub App.
 pub fn cluster(name: &str, pools: impl IntoIterator<Item = RunnerPool>) -> Arc<Spec> {
-    let app = GitHubApp { metadata: Metadata { name: "main".into() }, ..GitHubApp::default() };
+    let app = app("main");
     let controller = ControllerManifest { metadata: Metadata { name: name.into() }, ..ControllerManifest::default() };
     Arc::new(Spec {
         controller,

@@ -144,6 +144,18 @@ faults! {
     AllOffline: "all_offline", 0.05;
     /// A running job fails by itself, or somebody cancels it.
     OwnEnd: "own_end", 0.4;
+    /// The runner's worker crashes under a job. The instance ends itself in order, and says so where its pool has `reportStages`.
+    WorkerCrash: "worker_crash", 0.15;
+    /// The instance's disk is full under a job. The instance ends itself in order, and says so where its pool has `reportStages`.
+    DiskFull: "disk_full", 0.15;
+    /// With several controllers: a process is stopped with a call in its hand, and goes on later with that call.
+    Stopped: "stopped", 0.1;
+    /// With several controllers: S3 answers a read or a write of the lease up to 12 s late.
+    LeaseSlow: "lease_slow", 0.2;
+    /// With several controllers: a read or a write of the lease has no answer. Half of these writes take effect.
+    LeaseLost: "lease_lost", 0.2;
+    /// With several controllers: S3 refuses a read or a write of the lease.
+    LeaseRefused: "lease_refused", 0.2;
 }
 
 /// The number of kinds.

@@ -14,6 +14,7 @@ use muster_reconciler::time::Time;
 
 use crate::event::Event;
 use crate::faults::Fault;
+use crate::instances::breaks;
 use crate::job_end::JobEnd;
 use crate::job_plan::JobPlan;
 use crate::mail::Mail;
@@ -334,6 +335,9 @@ impl TrueGitHub {
             let fault = nature.strikes(Fault::OwnEnd);
             let end = fault.map_or(JobEnd::Success, |mut r| if r.chance(0.7) { JobEnd::Failure } else { JobEnd::Cancel });
             nature.after(job.plan.takes, Event::Finish(id, end));
+            if let Some((after, cause)) = breaks(job.plan.takes, nature) {
+                nature.after(after, Event::Break(id, cause));
+            }
         }
         self.tell(id, nature);
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use muster_reconciler::effect::Configure;
 use muster_reconciler::ids::{InstanceId, JobId, RunnerId};
+use muster_reconciler::verdict::Cause;
 
 use crate::cloud::Secret;
 use crate::event::{Deadline, Event};
@@ -85,6 +86,11 @@ impl Machine {
     /// Whether the runner is online and may take a job.
     pub(super) fn fresh(&self) -> bool {
         self.stage == BootStage::Idle && (self.jobs == 0 || !self.ephemeral)
+    }
+
+    /// Whether this is the only job that the instance will ever run.
+    pub(super) fn runs_only(&self, job: JobId) -> bool {
+        self.stage == BootStage::Working(job) && self.ephemeral
     }
 
     /// Whether the runner is online without a job and will never end itself.
@@ -334,4 +340,12 @@ impl Machines {
             nature.act_after(pause, id, Deadline::PowerOff("its registration was deleted"));
         }
     }
+}
+
+/// Whether a machine fails under its job, which takes so long: after which time, and by what.
+pub(super) fn breaks(takes: Duration, nature: &mut Nature) -> Option<(Duration, Cause)> {
+    let causes = [(Fault::WorkerCrash, Cause::Crashed), (Fault::DiskFull, Cause::DiskFull)];
+    let struck =
+        causes.map(|(fault, cause)| Some((nature.strikes(fault)?.within(Spread { low: Duration::ZERO, high: takes }), cause)));
+    struck.into_iter().flatten().min()
 }

@@ -58,6 +58,7 @@ pub mod shrink;
 // Figures of a run.
 pub mod forecast;
 pub mod tally;
+pub mod tenures;
 
 pub use faults::{Fault, Rates};
 pub use job_end::JobEnd;
@@ -70,4 +71,5 @@ pub use run::RunReport;
 pub use scenario::Scenario;
 pub use shrink::{Shrunk, shrink};
 pub use simulation::{Blow, Report, Simulation};
+pub use tenures::Tenures;
 pub use times::BEGIN;

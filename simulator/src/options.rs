@@ -62,11 +62,13 @@ pub struct WorldOptions {
     pub keep_lines: usize,
     /// What goes wrong, and when.
     pub faults: Faults,
+    /// How many controllers there are. Of two or more, one holds the lease and acts.
+    pub controllers: u32,
 }
 
 impl Default for WorldOptions {
     fn default() -> Self {
-        WorldOptions { latencies: Latencies::default(), etags: true, keep_lines: 4000, faults: Faults::default() }
+        WorldOptions { latencies: Latencies::default(), etags: true, keep_lines: 4000, faults: Faults::default(), controllers: 1 }
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Request {
     pub knew: Vec<InstanceId>,
     /// The pool's `max` when the request left the controller. Only launches use it.
     pub max: u32,
+    /// The process was stopped with the request in its hand, and sent it when it went on.
+    pub held: bool,
 }
 
 /// The API call of an action, by the name under which the other side counts and limits it.

@@ -11,6 +11,7 @@ use crate::luck::{Schedule, Strike};
 use crate::marks::Marks;
 use crate::oracle::{Verdicts, Violation};
 use crate::scenario::Scenario;
+use crate::tenures::Tenures;
 use crate::times::BEGIN;
 use crate::trace::Trace;
 
@@ -39,6 +40,8 @@ pub struct RunReport {
     /// How many jobs were killed just after their start, when the controller could not know of them. They are no
     /// violations.
     pub races: u64,
+    /// What happened between several processes.
+    pub tenures: Tenures,
     /// What was said of jobs that did not succeed.
     pub verdicts: Verdicts,
     /// What must never happen, and did. That the world did not come to rest is the last of them.
@@ -108,6 +111,16 @@ impl Scenario {
         RunReport::of(self, world, converged, unrest)
     }
 
+    /// Runs the scenario, and returns what its controllers recorded.
+    pub fn record(&self) -> String {
+        let mut world = self.world(0);
+        world.keep_record();
+        world.step_until(BEGIN + self.disturbed);
+        // Whether it comes to rest is the question of other tests.
+        let _ = world.rest(self.converges_within, self.quiet);
+        world.take_record()
+    }
+
     /// The same scenario, with the faults of this run written down instead of drawn. Such a scenario can be kept and
     /// shrunk.
     pub fn recorded(&self, report: &RunReport) -> Scenario {
@@ -133,6 +146,7 @@ impl RunReport {
             jobs: report.jobs,
             calls: report.calls,
             races: report.races,
+            tenures: report.tenures,
             verdicts: report.verdicts,
             violations: report.violations.into_iter().chain(unrest).collect(),
             efficiency: Efficiency::of(&world, cluster),

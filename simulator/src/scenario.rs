@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use muster_reconciler::manifest::{ControllerManifest, GitHubApp, GitHubToken, Intervals, Limits, Metadata, RunnerPool, Spec};
+use muster_reconciler::manifest::{ControllerManifest, Intervals, LateStep, Limits, Metadata, RunnerPool, Spec};
 use muster_reconciler::time::Time;
 
 use crate::Simulation;
 use crate::changes::Change;
+use crate::example;
 use crate::job_plan::JobPlan;
 use crate::luck::{Faults, Schedule};
 use crate::options::{Latencies, WorldOptions};
@@ -46,6 +47,9 @@ pub struct Scenario {
     pub quiet: Duration,
     /// What goes wrong, and when.
     pub faults: Schedule,
+    /// How many controllers there are. Of two or more, one holds the lease and acts.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub controllers: u32,
 }
 
 /// A change of the manifests, with its time.
@@ -77,6 +81,9 @@ pub struct Cluster {
     /// How many calls the controller may make of each API.
     #[serde(default, skip_serializing_if = "is_default")]
     pub limits: Limits,
+    /// The steps for jobs that no pool takes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub start_within: Vec<LateStep>,
     /// The pools, one manifest each.
     pub pools: Vec<RunnerPool>,
 }
@@ -88,12 +95,11 @@ impl Cluster {
             ControllerManifest { metadata: Metadata { name: self.name.clone() }, ..ControllerManifest::default() };
         controller.spec.intervals = self.intervals.clone();
         controller.spec.limits = self.limits.clone();
-        let token = |name: &String| GitHubToken { metadata: Metadata { name: name.clone() }, ..GitHubToken::default() };
-        let app = |name: &String| GitHubApp { metadata: Metadata { name: name.clone() }, ..GitHubApp::default() };
+        controller.spec.start_within.clone_from(&self.start_within);
         Arc::new(Spec {
             controller,
-            apps: self.apps.iter().map(|name| (name.as_str().into(), app(name))).collect(),
-            tokens: self.tokens.iter().map(|name| (name.as_str().into(), token(name))).collect(),
+            apps: self.apps.iter().map(|name| (name.as_str().into(), example::app(name))).collect(),
+            tokens: self.tokens.iter().map(|name| (name.as_str().into(), example::token(name))).collect(),
             pools: self.pools.iter().map(|p| (p.metadata.name.as_str().into(), p.clone())).collect(),
         })
     }
@@ -107,6 +113,7 @@ impl From<&Spec> for Cluster {
             tokens: spec.tokens.keys().map(ToString::to_string).collect(),
             intervals: spec.controller.spec.intervals.clone(),
             limits: spec.controller.spec.limits.clone(),
+            start_within: spec.controller.spec.start_within.clone(),
             pools: spec.pools.values().cloned().collect(),
         }
     }
@@ -126,6 +133,7 @@ impl Scenario {
             converges_within: Duration::from_secs(4 * 3600),
             quiet: Duration::from_secs(20 * 60),
             faults: Schedule::default(),
+            controllers: 1,
         }
     }
 
@@ -136,6 +144,7 @@ impl Scenario {
             etags: self.etags,
             keep_lines: lines,
             faults: Faults { last: Some(self.disturbed), schedule: self.faults.clone() },
+            controllers: self.controllers,
         };
         let mut world = Simulation::new(self.seed, self.cluster.spec(), options);
         for job in &self.jobs {
@@ -146,6 +155,15 @@ impl Scenario {
         }
         world
     }
+}
+
+const fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_one(controllers: &u32) -> bool {
+    *controllers == 1
 }
 
 fn yes() -> bool {

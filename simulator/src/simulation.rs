@@ -6,13 +6,17 @@ mod adapters;
 mod blow;
 mod dispatch;
 mod effects;
+mod lease;
+mod recorded;
+mod rest;
+mod team;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
-use muster_reconciler::effect::{Input, Outcome, Swept};
+use muster_reconciler::effect::{Effect, Input, Outcome, Swept};
 use muster_reconciler::event::JobState;
 use muster_reconciler::fact::Fact;
 use muster_reconciler::ids::{EffectId, JobId, ListId as List, PoolName};
@@ -31,14 +35,16 @@ use crate::luck::Strike;
 use crate::marks::{Mark, Marks};
 use crate::nature::{Nature, WEATHER_EVERY};
 use crate::options::WorldOptions;
-use crate::oracle::{self, Invariant, Oracle, Truth, Unrest, Verdicts, Violation};
+use crate::oracle::{self, Invariant, Oracle, Truth, Verdicts, Violation};
 use crate::queue::Queue;
 use crate::request::{CrashMode, RequestKind};
 use crate::rng::{Rng, Spread};
 use crate::strangers;
+use crate::tenures::Tenures;
 use crate::times::BEGIN;
 use crate::trace::Trace;
 pub use blow::Blow;
+use team::Departure;
 
 /// How long the controller stays away after a crash.
 const DOWNTIME: Spread = Spread::secs(2, 40);
@@ -46,9 +52,6 @@ const DOWNTIME: Spread = Spread::secs(2, 40);
 const FACTS_KEPT: usize = 10_000;
 /// How many ticks one moment may have. A controller whose next wake-up never lies in the future would hang the simulation.
 const TICKS_AT_ONCE: u32 = 100;
-/// How often [`Simulation::rest`] checks whether the world has come to rest.
-const REST_EVERY: Duration = Duration::from_secs(20);
-
 /// One simulated world, with its controller.
 #[derive(Debug)]
 pub struct Simulation {
@@ -61,6 +64,8 @@ pub struct Simulation {
     queue: Queue,
     machines: Machines,
     controller: Option<Controller>,
+    /// The processes of a run with a lease. None: there is one controller, and no lease.
+    team: Option<team::Team>,
     /// The pools that an operator has paused. Whoever runs the controller keeps the pauses over a restart.
     paused: BTreeMap<PoolName, Pause>,
     /// The number of the controller's process. Answers to an earlier process are lost.
@@ -87,6 +92,8 @@ pub struct Simulation {
     facts: Vec<Fact>,
     /// The record of runners and jobs. None: the caller did not ask for it.
     ledger: Option<Box<Ledger>>,
+    /// What the controllers recorded. None: the caller did not ask for it.
+    recorded: Option<Vec<u8>>,
     ticks_now: u32,
     /// How many jobs and changes are still to come.
     coming: u64,
@@ -110,6 +117,8 @@ pub struct Report {
     pub steps: u64,
     /// How many jobs were killed so soon after their start that the controller could not know of them.
     pub races: u64,
+    /// What happened between several processes.
+    pub tenures: Tenures,
     /// What was said of jobs that did not succeed.
     pub verdicts: Verdicts,
     /// What must never happen, and did.
@@ -129,7 +138,8 @@ impl Simulation {
     /// The same world, beginning at another time.
     pub fn beginning(began: Time, seed: u64, spec: Arc<Spec>, options: WorldOptions) -> Simulation {
         let mut nature = Nature::new(began, seed, options);
-        nature.agenda.at(began, Event::Start);
+        let controllers = nature.options.controllers;
+        (0..controllers.max(1)).for_each(|_| nature.agenda.at(began, Event::Start));
         nature.after(oracle::CHECK_EVERY, Event::Check);
         nature.after(WEATHER_EVERY, Event::Weather);
         let (mut github, mut instance_rng) = (TrueGitHub::new(seed), Rng::new(seed, "boxes"));
@@ -144,6 +154,7 @@ impl Simulation {
             queue: Queue::new(seed),
             machines: Machines::new(instance_rng),
             controller: None,
+            team: (controllers > 1).then(|| team::Team::new(seed)),
             paused: BTreeMap::new(),
             process: 0,
             oracle: Oracle::default(),
@@ -160,6 +171,7 @@ impl Simulation {
             steps: 0,
             facts: Vec::new(),
             ledger: None,
+            recorded: None,
             ticks_now: 0,
             coming: 0,
             net: Rng::new(seed, "network"),
@@ -260,6 +272,7 @@ impl Simulation {
             effects: self.sent,
             steps: self.steps,
             races: self.oracle.races,
+            tenures: self.tenures(),
             verdicts: self.oracle.verdicts,
             violations: self.oracle.violations.clone(),
             hash: self.nature.trace.hash(),
@@ -332,6 +345,7 @@ impl Simulation {
         self.spec = Arc::clone(&spec);
         let (oracle, truth) = self.judge();
         oracle.new_spec(truth);
+        self.tell_standbys();
         self.feed(Input::Spec(spec));
     }
 
@@ -342,12 +356,16 @@ impl Simulation {
 
     /// Kills the controller. A new process starts a little later, and knows only what AWS, GitHub and the queue hold.
     pub fn crash_and_restart(&mut self) {
+        self.collect_record();
         if self.controller.take().is_none() {
             return;
         }
         self.nature.say(format_args!("---- controller process {} is killed", self.process));
         if self.github.unfinished().any(|(_, j)| j.state == JobState::InProgress) {
             self.marks.hit(Mark::CrashWithJobs);
+        }
+        if self.team.is_some() {
+            return self.leaves(self.process, "killed");
         }
         let away = self.net.within(DOWNTIME);
         self.nature.after(away, Event::Start);
@@ -356,7 +374,7 @@ impl Simulation {
     /// Asks the controller to stop, upon which it releases its messages. A new process starts a little later.
     pub fn stop_and_restart(&mut self) {
         self.feed(Input::Shutdown);
-        self.crash_and_restart();
+        if self.team.is_some() { self.gives_back() } else { self.crash_and_restart() }
     }
 
     /// Kills the controller right after it has sent its `n`-th effect. `n` counts from 1, without sweeps.
@@ -404,46 +422,6 @@ impl Simulation {
         self.step_until(self.now() + long);
     }
 
-    /// Runs until all jobs are done and nothing is left over, then checks that the world stays so for `then_quiet`
-    /// (eventually stable reconciliation). Returns how long the world took to come to rest.
-    pub fn rest(&mut self, within: Duration, then_quiet: Duration) -> Result<Duration, Unrest> {
-        let start = self.now();
-        // GitHub may be back from an outage, so it assigns the jobs that wait.
-        self.nature.after(Duration::ZERO, Event::Assign);
-        loop {
-            self.run_for(REST_EVERY);
-            let (coming, took) = (self.coming, self.now().since(start));
-            let truth = self.truth();
-            let waits = coming > 0 || truth.waits();
-            let left = if waits { Vec::new() } else { truth.leftovers() };
-            if !waits && !truth.ages_within(then_quiet) && left.is_empty() {
-                break;
-            }
-            let over = took > within;
-            if over && !waits && left.is_empty() {
-                // Warm runners with short lives take turns, so one of them is always about to be replaced.
-                return Ok(took);
-            }
-            if over {
-                let left = if left.is_empty() { truth.leftovers() } else { left };
-                return Err(Unrest::Left(left.into_iter().chain(truth.own_words()).collect()));
-            }
-        }
-        let (took, before) = (self.now().since(start), self.changes);
-        self.run_for(then_quiet);
-        let (left, done) = (self.truth().leftovers(), self.changes - before);
-        match (left.is_empty(), done) {
-            (true, 0) => Ok(took),
-            (true, n) => Err(Unrest::Restless(n)),
-            (false, _) => Err(Unrest::Left(left)),
-        }
-    }
-
-    /// As [`rest`](Self::rest), with the failure in words.
-    pub fn converge(&mut self, within: Duration, then_quiet: Duration) -> Result<Duration, String> {
-        self.rest(within, then_quiet).map_err(|unrest| unrest.violation(self.now(), within, then_quiet).what)
-    }
-
     // ---------------------------------------------------------------------------------------------------- progress
 
     /// Steps the controller with one input, and sends its effects. Nothing else calls the controller.
@@ -485,15 +463,23 @@ impl Simulation {
         for job in told {
             oracle.look_at_job(job, truth);
         }
-        for effect in effects {
+        self.send(effects);
+    }
+
+    /// Sends effects, until the process is killed or stopped.
+    fn send(&mut self, effects: Vec<Effect>) {
+        let (now, process) = (self.now(), self.process);
+        let mut effects = effects.into_iter();
+        while let Some(effect) = effects.next() {
             self.nature.trace.fold_effect(&effect);
             self.nature.trace.fold_decision(now, &effect);
             if let Some(controller) = &self.controller {
                 self.marks.see_effect(&effect, controller, &self.spec);
             }
-            if !self.set_out(effect) {
-                self.crash_and_restart();
-                return;
+            match self.set_out(effect) {
+                Departure::Sent => {}
+                Departure::Killed => return self.crash_and_restart(),
+                Departure::Stopped => return self.keep_unsent(process, effects),
             }
         }
     }

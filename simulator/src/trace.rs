@@ -93,6 +93,7 @@ impl Trace {
         self.fold(now.as_millis());
         match input {
             Input::Tick => self.fold(1),
+            Input::Lead(..) => self.fold(7),
             Input::Shutdown => self.fold(2),
             Input::Spec(spec) => self.fold(3 + spec.pools.len() as u64),
             Input::Releases(releases) => self.fold(releases.0.len() as u64),

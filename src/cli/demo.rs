@@ -97,7 +97,7 @@ impl Args {
 }
 
 /// Waits for Ctrl-C, or for the signal by which a service manager stops a process.
-async fn stopped_by_hand() -> std::io::Result<()> {
+pub(super) async fn stopped_by_hand() -> std::io::Result<()> {
     #[cfg(unix)]
     {
         let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

@@ -1,5 +1,13 @@
 //! The examples under the help of each command, which are also in the manual pages. A test parses every line.
 
+pub(super) const PROGRAM: &str = "\
+Examples:
+  muster demo                                   look at it: no account, nothing is touched
+  muster init                                   write the files of a first cluster
+  muster validate my-cluster                    check manifests
+  muster explain 29679449526                    why a job waits, by GitHub's id
+  muster top                                    watch the running controller";
+
 #[cfg(feature = "live")]
 pub(super) const RUN: &str = "\
 Examples:
@@ -64,6 +72,14 @@ Examples:
   muster cost --manifests my-cluster --since 30d --by day,market
   muster cost --manifests my-cluster --repo acme/web -o csv";
 
+#[cfg(feature = "live")]
+pub(super) const REPLAY: &str = "\
+Examples:
+  muster replay s3://my-bucket/record --at 2026-11-24T14:03 explain job/8123
+  muster replay s3://my-bucket/record --at 2026-11-24T14:03 --listen 9091
+  muster replay /var/lib/muster/record --check  what this muster decides otherwise
+  muster replay /var/lib/muster/record --against my-cluster";
+
 pub(super) const PAUSE: &str = "\
 Examples:
   muster pause linux --reason \"AZ b is down\"    the pool launches nothing
@@ -77,6 +93,36 @@ pub(super) const DRAIN: &str = "\
 Examples:
   muster drain i-0123456789abcdef0              one runner ends once it is idle
   muster drain pool/linux                       all runners that the pool has now";
+
+pub(super) const RERUN: &str = "\
+Examples:
+  muster rerun 29679449526                      a job that went down with its machine
+  muster rerun pool/linux                       all such jobs of the pool";
+
+pub(super) const INIT: &str = "\
+Examples:
+  muster init                                   ask, and write the directory my-cluster
+  muster init --org acme --region eu-west-1 --subnets subnet-0123456789abcdef0,subnet-0123456789abcdef1
+  muster init --repo me/web                     for one repository, as of a personal account
+  muster init --github-url https://github.example.com   with a GitHub Enterprise Server
+  muster init --dir staging --cluster staging   another cluster beside it";
+
+pub(super) const APP: &str = "\
+Examples:
+  muster app create --manifests manifests --cluster prod
+  muster app create --org acme --keys ~/keys    without manifests
+  muster app create --org acme --github-url https://github.example.com
+  muster app link --org acme --with rerun       a link to GitHub's form, filled in";
+
+pub(super) const APP_CREATE: &str = "\
+Examples:
+  muster app create --manifests manifests --cluster prod
+  muster app create --org acme --keys ~/keys    without manifests";
+
+pub(super) const APP_LINK: &str = "\
+Examples:
+  muster app link --org acme                    a link to GitHub's form, filled in
+  muster app link --manifests manifests         with what the pools of these manifests need";
 
 pub(super) const DEMO: &str = "\
 Examples:
@@ -104,12 +150,17 @@ Examples:
   muster validate a.yaml b.yaml                 files, together
   muster validate - < pools.yaml                standard input
   muster validate manifests --cluster prod      a directory of the Terraform module
+  muster validate s3://my-bucket/manifests      what a controller reads there
   muster validate my-cluster -o github          annotations for a pull request";
 
 pub(super) const MATCH: &str = "\
 Examples:
   muster match self-hosted linux x64 --manifests my-cluster
   muster match \"[self-hosted, linux, gpu]\" --repo acme/web --manifests my-cluster";
+
+pub(super) const VERSION: &str = "\
+Examples:
+  muster version                                the same as muster --version";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:
@@ -144,19 +195,24 @@ mod tests {
         parts
     }
 
+    /// The command and all commands below it.
+    fn all(command: clap::Command) -> Vec<clap::Command> {
+        let below: Vec<clap::Command> = command.get_subcommands().filter(|sub| sub.get_name() != "help").cloned().collect();
+        std::iter::once(command).chain(below.into_iter().flat_map(all)).collect()
+    }
+
     #[test]
     fn every_command_has_examples_and_every_example_is_understood() {
-        let command = Cli::command();
         let mut lines = 0;
-        for sub in command.get_subcommands().filter(|sub| !["help", "version"].contains(&sub.get_name())) {
-            let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.starts_with("Examples:\n"), "{} has no examples", sub.get_name());
+        for command in all(Cli::command()) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Examples:\n"), "{} has no examples", command.get_name());
             for line in help.lines().filter(|line| line.starts_with("  muster ")) {
                 lines += 1;
                 let parsed = Cli::try_parse_from(words(line));
                 assert!(parsed.is_ok(), "{line}: {:?}", parsed.err());
             }
         }
-        assert!(lines > 30, "{lines}");
+        assert!(lines > 40, "{lines}");
     }
 }

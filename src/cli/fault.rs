@@ -73,9 +73,11 @@ pub(super) fn code(error: &anyhow::Error) -> u8 {
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> CliError {
         match &error {
-            ClientError::Address(_) | ClientError::NoTls(_) | ClientError::NoAuthorities(..) | ClientError::Token => {
-                CliError::Config(error.to_string())
-            }
+            ClientError::Address(_)
+            | ClientError::Ecs(_)
+            | ClientError::NoTls(_)
+            | ClientError::NoAuthorities(..)
+            | ClientError::Token => CliError::Config(error.to_string()),
             ClientError::Connect(..) | ClientError::Slow(..) | ClientError::Broken(..) => CliError::Down(error.to_string()),
             ClientError::Status { status, said, .. } => match status.as_u16() {
                 404 => CliError::Unknown(said.clone()),

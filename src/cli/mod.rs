@@ -1,6 +1,7 @@
 //! The command line, with one file for each subcommand. A new subcommand needs its module and its line in [`Command`], or in
 //! `cloud::Command` if it needs AWS or GitHub.
 
+mod app;
 mod ask;
 #[cfg(feature = "live")]
 mod cloud;
@@ -13,6 +14,7 @@ mod fault;
 mod generate;
 mod get;
 mod health;
+mod init;
 mod logging;
 mod matching;
 mod pasted;
@@ -34,7 +36,7 @@ use muster_operations::terminal;
 
 /// Keeps the right number of GitHub Actions runners on EC2 spot instances.
 #[derive(Debug, Parser)]
-#[command(name = "muster", version, arg_required_else_help = true)]
+#[command(name = "muster", version, arg_required_else_help = true, after_help = examples::PROGRAM)]
 struct Cli {
     /// How logs are written, to stderr: text, json, or auto, which is JSON unless stderr is a terminal.
     #[arg(
@@ -81,6 +83,15 @@ enum Command {
     /// Ask a runner, or all runners of a pool, to end when idle; a job runs to its end. Needs the token.
     #[command(after_help = examples::DRAIN)]
     Drain(steer::Args),
+    /// Have GitHub run a lost job again, or all lost jobs of a pool; needs the token.
+    #[command(after_help = examples::RERUN)]
+    Rerun(steer::Args),
+    /// Write the files of a first cluster: manifests that are valid, and a Terraform root. Overwrites nothing.
+    #[command(after_help = examples::INIT)]
+    Init(init::Args),
+    /// Make the GitHub App that muster needs, by one click in the browser, or print the link to GitHub's form.
+    #[command(after_help = examples::APP)]
+    App(app::Args),
     /// Watch the real controller at work on a simulated cloud and GitHub, in a browser. Needs no account and touches nothing.
     #[command(after_help = examples::DEMO)]
     Demo(demo::Args),
@@ -98,6 +109,7 @@ enum Command {
     #[command(name = "match", after_help = examples::MATCH)]
     Matching(matching::Args),
     /// Print the version of this program.
+    #[command(after_help = examples::VERSION)]
     Version,
     /// Print a script that completes muster's commands in a shell.
     #[command(after_help = examples::COMPLETIONS)]
@@ -133,8 +145,11 @@ impl Command {
             Command::Pause(args) => args.run("pause"),
             Command::Resume(args) => args.run("resume"),
             Command::Drain(args) => args.run("drain"),
+            Command::Rerun(args) => args.run("rerun"),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
+            Command::Init(args) => args.run(),
+            Command::App(args) => args.run(),
             Command::Demo(args) => args.run(),
             Command::Sim(args) => args.run(),
             Command::Simulate(args) => args.run(),

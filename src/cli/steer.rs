@@ -1,4 +1,4 @@
-//! `muster pause|resume pool/NAME` and `muster drain runner/ID|pool/NAME`: an operator's orders to the running controller.
+//! `muster pause|resume pool/NAME`, `muster drain runner/ID|pool/NAME` and `muster rerun job/ID|pool/NAME`: an operator's orders to the running controller.
 
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ use super::fault::CliError;
 use super::pasted::{self, Pasted};
 use super::show;
 
-/// `muster pause`, `muster resume`, `muster drain`.
+/// `muster pause`, `muster resume`, `muster drain`, `muster rerun`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -30,8 +30,13 @@ impl Args {
         let path = match (&subject, verb) {
             (Subject::Pool(name), _) => format!("pools/{name}/{verb}"),
             (Subject::Runner(id), "drain") => format!("runners/{id}/{verb}"),
+            (Subject::Job(id), "rerun") => format!("jobs/{id}/{verb}"),
             _ => {
-                let wanted = if verb == "drain" { "pool/NAME or runner/INSTANCE-ID" } else { "pool/NAME" };
+                let wanted = match verb {
+                    "drain" => "pool/NAME or runner/INSTANCE-ID",
+                    "rerun" => "pool/NAME or job/ID",
+                    _ => "pool/NAME",
+                };
                 return Err(CliError::Usage(format!("{subject} cannot be given the order `{verb}`; write {wanted}")).into());
             }
         };

@@ -4,6 +4,7 @@
 mod excerpt;
 mod input;
 mod judged;
+mod types;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,8 +20,8 @@ use judged::JudgedSet;
 /// `muster validate`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Directories, of which *.yaml and *.yml are read; files; or `-` for standard input. Each directory is judged by itself, and
-    /// all files together. `-` alone also takes what Terraform's data source `external` sends.
+    /// Directories or s3://BUCKET/PREFIX, of which *.yaml and *.yml are read; files; or `-` for standard input. Each directory is
+    /// judged by itself, and all files together. `-` alone also takes what Terraform's data source `external` sends.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// The cluster's name, for a directory of the Terraform module: where no Controller is written, the one that the module will

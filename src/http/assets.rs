@@ -8,10 +8,12 @@ use warp::reply::Response;
 /// The name, the type and the text of each asset. `idiomorph.min.js` is Idiomorph 0.8.0 (0BSD), unchanged. It changes a
 /// page in place, so that the reader's focus, selection and scroll position survive.
 /// <https://github.com/bigskysoftware/idiomorph>
-const ALL: [(&str, &str, &str); 4] = [
+const ALL: [(&str, &str, &str); 6] = [
     ("live.css", "text/css; charset=utf-8", include_str!("assets/live.css")),
     ("live.js", "text/javascript; charset=utf-8", include_str!("assets/live.js")),
     ("acts.js", "text/javascript; charset=utf-8", include_str!("assets/acts.js")),
+    ("past.js", "text/javascript; charset=utf-8", include_str!("assets/past.js")),
+    ("rewind.js", "text/javascript; charset=utf-8", include_str!("assets/rewind.js")),
     ("idiomorph.min.js", "text/javascript; charset=utf-8", include_str!("assets/idiomorph.min.js")),
 ];
 
@@ -35,7 +37,7 @@ mod tests {
 
     #[test]
     fn nothing_in_them_comes_from_elsewhere() {
-        for (name, _, text) in &ALL[..3] {
+        for (name, _, text) in &ALL[..5] {
             for word in ["http://", "https://", "@import", "url(", "eval("] {
                 assert!(!text.contains(word), "{name} has {word}");
             }

@@ -64,6 +64,11 @@ impl Console {
         ended
     }
 
+    /// What is known without asking EC2. None: EC2 was not asked yet, or the answer is old.
+    pub fn heard(&self, id: &InstanceId) -> Option<LastWord> {
+        self.known(id)
+    }
+
     fn answers(&self) -> MutexGuard<'_, HashMap<InstanceId, (Instant, LastWord)>> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,10 +105,12 @@ mod tests {
             Box::pin(async move { Ok((id.as_str() == "i-1").then(|| "the runner is done".to_owned())) })
         });
         let ask = |id: &'static str| console.ended(id.into());
+        assert_eq!(console.heard(&"i-1".into()), None);
         for _ in 0..60 {
             assert_eq!(ask("i-1").await, Ok(Some("the runner is done".into())));
             assert_eq!(ask("i-2").await, Ok(None));
         }
+        assert_eq!(console.heard(&"i-1".into()), Some(Ok(Some("the runner is done".into()))));
         assert_eq!(calls.load(Ordering::SeqCst), 2);
         tokio::time::advance(SILENT * 2).await;
         let _ = (ask("i-1").await, ask("i-2").await);

@@ -5,9 +5,10 @@ use std::time::Duration;
 use muster_reconciler::event::JobState;
 use muster_reconciler::runner::Phase;
 use muster_reconciler::time::human;
-use muster_reconciler::view::{EventView, Explanation, Snapshot, StepView};
+use muster_reconciler::view::{EventView, Explanation, JobView, Snapshot, StepView};
 
-use super::live_view;
+use super::live_view::{self, RepoRow};
+use super::wish::Wish;
 
 /// An order that can be given from the page.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -58,6 +59,8 @@ pub struct ToldPage {
     pub pools: Vec<EventView>,
     /// Orders that can be given.
     pub acts: Vec<OrderButton>,
+    /// Of a pool: the repositories with the most jobs in it.
+    pub who: Vec<RepoRow>,
 }
 
 /// From twice the usual time on, and 5 s more, a part of a story is slow.
@@ -68,9 +71,16 @@ impl ToldPage {
     pub fn new(e: Explanation, ended: Option<String>, seen: Option<&Snapshot>) -> ToldPage {
         let steps = e.steps.iter().map(step_row).collect();
         let acts = seen.map(|seen| acts(&e, seen)).unwrap_or_default();
+        let fills = |job: &&JobView| e.kind == "pool" && job.pool.as_deref() == Some(&e.id);
+        let who = seen.map(|seen| live_view::repos(&seen.jobs.iter().filter(fills).collect::<Vec<_>>())).unwrap_or_default();
         let of_pool = |event: &EventView| e.kind == "job" && event.job.is_none() && event.what.is_of_pool();
         let (pools, own) = e.timeline.iter().rev().cloned().partition(of_pool);
-        ToldPage { steps, own, pools, acts, ended, e }
+        ToldPage { steps, own, pools, acts, who, ended, e }
+    }
+
+    /// The address of the live page with one repository's jobs in this pool.
+    pub fn jobs_of(&self, repo: &str) -> String {
+        format!("{}#jobs", Wish { pool: self.e.id.clone(), repo: repo.to_owned(), ..Wish::default() }.address())
     }
 
     /// How long ago something was.
@@ -105,15 +115,31 @@ fn count(n: usize, one: &'static str) -> String {
     muster_reconciler::reason::count(n, one).to_string()
 }
 
-/// The orders for a pool or a runner.
+/// The orders for a pool, a runner or a job.
 fn acts(e: &Explanation, seen: &Snapshot) -> Vec<OrderButton> {
-    match e.kind.as_str() {
+    let mut acts = match e.kind.as_str() {
         "pool" => {
             seen.pools.iter().find(|pool| pool.name == e.id).map(|pool| pool_acts(pool.paused, &e.id, seen)).unwrap_or_default()
         }
         "runner" => runner_acts(&e.id, seen),
         _ => Vec::new(),
-    }
+    };
+    acts.extend((e.lost > 0).then(|| again(e)));
+    acts
+}
+
+/// The order to run lost jobs again.
+fn again(e: &Explanation) -> OrderButton {
+    let jobs = count(usize::try_from(e.lost).unwrap_or(usize::MAX), "lost job");
+    let (of, name) = match e.kind.as_str() {
+        "pool" => (format!("of pool {}", e.id), "Run its lost jobs again"),
+        _ => ("of this run".to_owned(), "Run it again"),
+    };
+    let ask = format!(
+        "Run {jobs} {of} again? Jobs that need a lost job run again, too, and those that failed by themselves do not. GitHub is asked \
+         once the run is over, and only if nobody has begun a newer attempt."
+    );
+    OrderButton { path: format!("/api/v1/{}s/{}/rerun", e.kind, e.id), name, ask }
 }
 
 fn pool_acts(paused: bool, name: &str, seen: &Snapshot) -> Vec<OrderButton> {
@@ -155,7 +181,7 @@ fn runner_acts(id: &str, seen: &Snapshot) -> Vec<OrderButton> {
 #[cfg(test)]
 mod tests {
     use muster_reconciler::journal::What;
-    use muster_reconciler::view::{JobView, PoolView, RunnerView};
+    use muster_reconciler::view::{PoolView, RunnerView};
 
     use super::*;
 
@@ -182,8 +208,32 @@ mod tests {
             told.acts[1].ask
         );
         assert!(ToldPage::new(pool, None, Some(&seen(true))).acts[0].path.ends_with("/resume"));
+        let lost = Explanation { kind: "job".into(), id: "7".into(), lost: 2, ..Explanation::default() };
+        let told = ToldPage::new(lost, None, Some(&seen(false)));
+        assert_eq!((told.acts.len(), told.acts[0].path.as_str()), (1, "/api/v1/jobs/7/rerun"));
+        assert_eq!(told.acts[0].command(), "muster rerun job/7");
+        assert!(told.acts[0].ask.starts_with("Run 2 lost jobs of this run again?"), "{}", told.acts[0].ask);
         let one = Explanation { kind: "runner".into(), id: "i-1".into(), ..Explanation::default() };
         assert_eq!(ToldPage::new(one, None, Some(&seen(false))).acts.len(), 1);
+    }
+
+    #[test]
+    fn the_page_of_a_pool_tells_whose_jobs_fill_it_and_no_other_pools() {
+        let job =
+            |repo: &str, pool: &str, state| JobView { repo: repo.into(), pool: Some(pool.into()), state, ..JobView::default() };
+        let jobs = vec![
+            job("acme/api", "linux", JobState::Queued),
+            job("acme/web", "linux", JobState::Queued),
+            job("acme/web", "linux", JobState::InProgress),
+            job("acme/web", "arm", JobState::Queued),
+        ];
+        let seen = Snapshot { jobs, ..Snapshot::default() };
+        let of = |kind: &str| Explanation { kind: kind.into(), id: "linux".into(), ..Explanation::default() };
+        let told = ToldPage::new(of("pool"), None, Some(&seen));
+        let who: Vec<_> = told.who.iter().map(|row| (row.repo.as_str(), row.waiting, row.running)).collect();
+        assert_eq!(who, [("acme/web", 1, 1), ("acme/api", 1, 0)]);
+        assert_eq!(told.jobs_of("acme/web"), "/?pool=linux&repo=acme%2Fweb#jobs");
+        assert!(ToldPage::new(of("runner"), None, Some(&seen)).who.is_empty());
     }
 
     #[test]

@@ -12,7 +12,9 @@ use muster_reconciler::time::{coarse, human};
 use muster_reconciler::view::{AttentionView, EventView, JobView, PoolView, RunnerView, Snapshot, SpanView, Target};
 
 use super::live_charts;
-use super::live_cost::LiveCost;
+use super::live_cost::{self, LiveCost};
+use super::live_history::LiveHistory;
+use super::order;
 use super::wish::Wish;
 
 /// The most rows of a table. The other rows are only counted.
@@ -36,26 +38,9 @@ pub struct Tile {
     pub number: String,
     /// What it counts.
     pub label: String,
+    /// The part of the page that says more. Empty: none.
+    pub more: &'static str,
 }
-
-/// The columns of the table of jobs that sort it: the word in the address, the title and the class.
-pub const JOB_COLUMNS: [(&str, &str, &str); 6] = [
-    ("id", "Job", ""),
-    ("state", "State", ""),
-    ("repo", "Repository", "o2"),
-    ("pool", "Pool", "o3"),
-    ("age", "Age", "n o3"),
-    ("labels", "Labels", "o1"),
-];
-/// The same for the table of runners.
-pub const RUNNER_COLUMNS: [(&str, &str, &str); 6] = [
-    ("id", "Instance", ""),
-    ("state", "State", ""),
-    ("pool", "Pool", "o3"),
-    ("type", "Type", "o2"),
-    ("job", "Job", "n o2"),
-    ("age", "Age", "n o3"),
-];
 
 /// One thing that somebody should do something about.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +57,8 @@ pub struct AttentionRow {
     pub link: String,
     /// The name of the link.
     pub name: String,
+    /// What the instance said that it is about. None: nothing is known.
+    pub said: Option<String>,
 }
 
 /// The jobs of one repository.
@@ -92,12 +79,19 @@ pub struct PoolRow {
     pub pool: PoolView,
     /// Queued jobs and runners over the last minutes, as SVG. Empty: there are too few points yet.
     pub spark: String,
-    /// How long jobs waited in each hour of the last day, as SVG. Empty: fewer than two hours were seen.
-    pub hours: String,
     /// What the pool has cost today. Empty: there is no price.
     pub cost: String,
     /// How many runners are in each phase, in words.
     pub phases: String,
+}
+
+/// A pool's row in the table of waits.
+#[derive(Clone, Debug, Default)]
+pub struct WaitRow {
+    /// The pool.
+    pub pool: PoolView,
+    /// How long jobs waited in each hour of the last day, as SVG. Empty: fewer than two hours were seen.
+    pub hours: String,
 }
 
 /// A job's row.
@@ -167,6 +161,8 @@ pub struct Live {
     pub tiles: Vec<Tile>,
     /// The pools.
     pub pools: Vec<PoolRow>,
+    /// How long the jobs of the pools wait.
+    pub waits: Vec<WaitRow>,
     /// The jobs. Those that wait come first.
     pub jobs: Vec<JobRow>,
     /// How many more jobs there are than the page shows.
@@ -177,6 +173,8 @@ pub struct Live {
     pub more_runners: usize,
     /// The waterfall of the newest runners' starts, for a wide screen and for a phone. Empty: there is none.
     pub falls: [String; 2],
+    /// The last day.
+    pub history: LiveHistory,
     /// The events, newest first.
     pub events: Vec<EventRow>,
     /// The budgets, and then GitHub's limits.
@@ -185,13 +183,24 @@ pub struct Live {
     pub cost: LiveCost,
     /// What the cost covers. Empty: there are no prices.
     pub cost_note: String,
+    /// Whether the drawings and the cost were made. If not, the page keeps those that it has.
+    pub drawn: bool,
+    /// Whether this is a replay. What the page gathers by looking, the cost and the last day, is not in a record.
+    pub replay: bool,
     /// Why nothing can be shown. Empty: there is no trouble.
     pub trouble: String,
 }
 
 impl Live {
+    /// The same page of a replay: without the cost and the last day.
+    pub fn of_replay(mut self) -> Live {
+        self.tiles.retain(|tile| tile.id != "t-cost");
+        self.replay = true;
+        self
+    }
+
     /// What the page shows.
-    pub fn new(s: &Snapshot, wish: &Wish, watch: &Watch) -> Live {
+    pub fn new(s: &Snapshot, wish: &Wish, watch: &Watch, drawn: bool) -> Live {
         let ours = |pool: &str| wish.pool.is_empty() || wish.pool == pool;
         let cost = watch.cost();
         let by_id: BTreeMap<u64, &JobView> = s.jobs.iter().map(|job| (job.id, job)).collect();
@@ -199,20 +208,22 @@ impl Live {
         wish.sort_jobs(&mut jobs);
         let job_of = |r: &RunnerView| r.job.and_then(|job| by_id.get(&job)).copied();
         let mut runners: Vec<&RunnerView> = s.runners.iter().filter(|r| wish.takes_runner(r, job_of(r))).collect();
-        let falls = falls(&runners);
+        let falls = if drawn { falls(&runners) } else { Default::default() };
         let tiles = tiles(&jobs, &runners, &cost, &wish.pool);
         wish.sort_runners(&mut runners, attention);
         let pool = |p: &PoolView| {
             let (past, every) = watch.past(&p.name);
-            let hours = live_charts::hours(&p.name, &p.waits.hours, s.now).unwrap_or_default();
-            PoolRow {
-                spark: spark(&p.name, &past, every),
-                hours,
-                cost: priced(&cost, &p.name),
-                phases: phases(p),
-                pool: p.clone(),
-            }
+            PoolRow { spark: spark(&p.name, &past, every), cost: priced(&cost, &p.name), phases: phases(p), pool: p.clone() }
         };
+        let mut pools: Vec<&PoolView> = s.pools.iter().filter(|p| ours(&p.name)).collect();
+        let mut waits = pools.clone();
+        order::sort_pools(&mut pools, &wish.pools, &cost);
+        order::sort_waits(&mut waits, &wish.waits);
+        let events = s.events.iter().filter(|e| e.pool.as_deref().is_none_or(ours)).take(EVENTS);
+        let mut events: Vec<EventRow> = events.map(event_row).collect();
+        order::sort_events(&mut events, &wish.events);
+        let mut budgets = budgets(s);
+        order::sort_budgets(&mut budgets, &wish.budgets);
         let (repo_names, reasons): (BTreeSet<&str>, BTreeSet<&str>) =
             (s.jobs.iter().map(|j| j.repo.as_str()).collect(), s.jobs.iter().map(|j| j.why.as_str()).collect());
         Live {
@@ -220,31 +231,50 @@ impl Live {
             attention: s.attention.iter().map(|item| attention_row(item, s.now)).collect(),
             well: s.well_since.map(|at| (day_clock(at, s.now), age(s.now.saturating_sub(at) / 1000))),
             repos: repos(&jobs),
-            repo_names: repo_names.into_iter().take(ROWS).map(str::to_owned).collect(),
-            reasons: reasons.into_iter().map(str::to_owned).collect(),
-            names: s.pools.iter().map(|p| p.name.clone()).collect(),
+            // What is asked for stays in the form, although nothing has it now.
+            repo_names: with(&wish.repo, repo_names.into_iter().take(ROWS)),
+            reasons: with(&wish.reason, reasons.into_iter()),
+            names: with(if wish.pool == "none" { "" } else { &wish.pool }, s.pools.iter().map(|p| p.name.as_str())),
             tiles,
-            pools: s.pools.iter().filter(|p| ours(&p.name)).take(ROWS).map(pool).collect(),
+            pools: pools.into_iter().take(ROWS).map(pool).collect(),
+            waits: waits.into_iter().take(ROWS).map(|pool| wait_row(pool, s.now)).collect(),
             more_jobs: jobs.len().saturating_sub(ROWS),
             jobs: jobs.into_iter().take(ROWS).map(job_row).collect(),
             more_runners: runners.len().saturating_sub(ROWS),
             runners: runners.into_iter().take(ROWS).map(runner_row).collect(),
             falls,
-            events: s.events.iter().filter(|e| e.pool.as_deref().is_none_or(ours)).take(EVENTS).map(event_row).collect(),
-            budgets: budgets(s),
+            events,
+            budgets,
             cost_note: note(&cost),
-            cost: LiveCost::new(&cost),
+            cost: LiveCost::new(&cost, s.now, &wish.cost),
+            history: if drawn { LiveHistory::new(&watch.history(s, &wish.pool), s.now, &wish.pool) } else { Default::default() },
+            drawn,
+            replay: false,
             trouble: String::new(),
         }
     }
 }
 
-/// The page's icon: a calm dot, or a triangle when something needs attention.
-pub const fn icon(well: bool) -> &'static str {
-    if well {
-        "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Ccircle cx='8' cy='8' r='6' fill='%232f8f5b'/%3E%3C/svg%3E"
-    } else {
-        "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath d='M8 1l8 14H0z' fill='%23d3382a'/%3E%3C/svg%3E"
+/// The texts, and one more unless it is empty or among them.
+fn with<'a>(wanted: &str, texts: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut all: Vec<String> = texts.map(str::to_owned).collect();
+    if !wanted.is_empty() && !all.iter().any(|text| text == wanted) {
+        all.push(wanted.to_owned());
+    }
+    all
+}
+
+/// The page's icon: a calm dot; or a triangle with the number of what needs attention.
+pub fn icon(needs: usize) -> String {
+    let begin = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E";
+    let number = if needs > 9 { "9+".to_owned() } else { needs.to_string() };
+    let (size, end) = (if needs > 9 { 15 } else { 19 }, "%3C/svg%3E");
+    match needs {
+        0 => format!("{begin}%3Ccircle cx='16' cy='16' r='12' fill='%232f8f5b'/%3E{end}"),
+        _ => format!(
+            "{begin}%3Cpath d='M16 0l16 31H0z' fill='%23d3382a'/%3E%3Ctext x='16' y='28' font-family='sans-serif' \
+             font-weight='bold' font-size='{size}' text-anchor='middle' fill='%23fff'%3E{number}%3C/text%3E{end}"
+        ),
     }
 }
 
@@ -298,10 +328,11 @@ fn attention_row(item: &AttentionView, now: u64) -> AttentionRow {
         _ => "jobs wait",
     };
     let ago = if known { age((now - item.since) / 1000) } else { String::new() };
-    AttentionRow { item: item.clone(), jobs: jobs.into(), clock: day_clock(item.since, now), ago, link, name }
+    AttentionRow { item: item.clone(), jobs: jobs.into(), clock: day_clock(item.since, now), ago, link, name, said: None }
 }
 
-fn repos(jobs: &[&JobView]) -> Vec<RepoRow> {
+/// The repositories with the most of these jobs.
+pub(super) fn repos(jobs: &[&JobView]) -> Vec<RepoRow> {
     let mut all: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
     for job in jobs {
         let (waiting, running) = all.entry(&job.repo).or_default();
@@ -356,7 +387,7 @@ fn tiles(jobs: &[&JobView], runners: &[&RunnerView], cost: &CostView, only_pool:
     // `1 job queued`, `2 jobs queued`: the number stands above its label.
     let tile = |id, n: usize, one: &str, what: &str| {
         let label = format!("{one}{} {what}", if n == 1 { "" } else { "s" });
-        Tile { id, number: n.to_string(), label }
+        Tile { id, number: n.to_string(), label, more: "" }
     };
     let mut tiles = vec![
         tile("t-queued", jobs_in(JobState::Queued), "job", "queued"),
@@ -365,11 +396,7 @@ fn tiles(jobs: &[&JobView], runners: &[&RunnerView], cost: &CostView, only_pool:
         tile("t-starting", in_phase(&STARTING), "runner", "starting"),
         tile("t-runners", all, "runner", "in all"),
     ];
-    if !cost.prices.is_empty() {
-        let shown = if only_pool.is_empty() { money(cost.total, &cost.currency) } else { priced(cost, only_pool) };
-        let number = if shown.is_empty() { "–".into() } else { shown };
-        tiles.push(Tile { id: "t-cost", number, label: "estimated cost today".into() });
-    }
+    tiles.push(live_cost::tile(cost, only_pool));
     tiles
 }
 
@@ -377,7 +404,7 @@ pub(super) fn money(amount: f64, currency: &str) -> String {
     format!("{amount:.2} {currency}")
 }
 
-fn priced(cost: &CostView, pool: &str) -> String {
+pub(super) fn priced(cost: &CostView, pool: &str) -> String {
     cost.pools.get(pool).map(|amount| money(*amount, &cost.currency)).unwrap_or_default()
 }
 
@@ -431,6 +458,11 @@ fn runner_row(runner: &RunnerView) -> RunnerRow {
     let stage = |s: &muster_reconciler::view::StageView| format!("{} {:.0}s", s.stage, s.after_seconds);
     let stages: Vec<String> = runner.stages.iter().map(stage).collect();
     RunnerRow { age: age(runner.age_seconds), stages: stages.join(", "), runner: runner.clone() }
+}
+
+fn wait_row(pool: &PoolView, now: u64) -> WaitRow {
+    let hours = live_charts::hours(&pool.name, &pool.waits.hours, now).unwrap_or_default();
+    WaitRow { pool: pool.clone(), hours }
 }
 
 fn event_row(event: &EventView) -> EventRow {

@@ -10,9 +10,12 @@ mod limits;
 pub mod live;
 mod live_charts;
 pub mod live_cost;
+pub mod live_history;
 pub mod live_told;
 pub mod live_view;
+mod order;
 mod refused;
+pub mod rewind;
 mod rows;
 mod seats;
 mod server;
@@ -33,7 +36,10 @@ use std::time::Duration;
 use muster_operations::liveness::Liveness;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use warp::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use warp::http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
@@ -67,6 +73,29 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
         (CACHE_CONTROL, "no-store"),
         (HeaderName::from_static("x-content-type-options"), "nosniff"),
     ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// A page that no other page may show in a frame, and that nobody keeps. `policy` says what the page may load, and `referrer` how much
+/// of its address the browser tells to others.
+pub(crate) fn html(status: StatusCode, text: askama::Result<String>, policy: &'static str, referrer: &'static str) -> Response {
+    let text = match text {
+        Ok(text) => text,
+        Err(e) => return error(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to make the page: {e}")),
+    };
+    let mut response = Response::new(text.into());
+    *response.status_mut() = status;
+    let headers: [(HeaderName, &'static str); 6] = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CONTENT_SECURITY_POLICY, policy),
+        (CACHE_CONTROL, "no-store"),
+        (REFERRER_POLICY, referrer),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+    ];
+    for (name, value) in headers {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::console::Console;
 use super::door::Door;
 use super::lanes::Lanes;
+use super::rewind::Rewind;
 
 /// What `/api/v1/about` and the top of the live page say about this process.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -61,15 +62,24 @@ pub struct Admin {
     pub liveness: Liveness,
     /// Ends the streams of open pages.
     pub stop: CancellationToken,
+    /// Why this process does not act.
+    pub stands_by: StandsBy,
+    /// Goes to another time. None: this is no replay.
+    pub rewind: Option<Rewind>,
 }
 
 impl Admin {
     /// An admin listener that shows metrics and health only, to everybody who reaches it.
     pub fn bare(about: About, metrics: Arc<Metrics>, liveness: Liveness, stop: CancellationToken) -> Admin {
         let (door, lanes) = (Door::default(), Lanes::default());
-        Admin { about, inspect: None, console: None, metrics, watch: None, steer: None, door, lanes, liveness, stop }
+        let stands_by: StandsBy = Arc::new(|| None);
+        let (inspect, console, watch, steer, rewind) = (None, None, None, None, None);
+        Admin { about, inspect, console, metrics, watch, steer, door, lanes, liveness, stop, stands_by, rewind }
     }
 }
+
+/// The sentence of a process that stands by, because it does not hold the lease. None: this process acts.
+pub type StandsBy = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// Keeps a pool's pause for later processes, or forgets it (None). Err: why that failed.
 pub type Keep = Arc<dyn Fn(PoolName, Option<Pause>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;

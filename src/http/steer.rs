@@ -1,4 +1,5 @@
-//! An operator's orders: `POST /api/v1/pools/NAME/pause`, `resume` and `drain`, and `POST /api/v1/runners/ID/drain`.
+//! An operator's orders: `POST /api/v1/pools/NAME/pause`, `resume`, `drain` and `rerun`, `POST /api/v1/runners/ID/drain`, and
+//! `POST /api/v1/jobs/ID/rerun`.
 //!
 //! Each order needs the bearer token of `spec.listen.adminToken`. If the manifests name no token, all orders are refused.
 //! The core carries out an order. A pause is also kept where the next process finds it.
@@ -9,6 +10,7 @@ use std::time::Duration;
 use bytes::Buf;
 use futures_util::Stream;
 use muster_operations::inspect::Done;
+use muster_reconciler::ids::JobId;
 use muster_reconciler::reason::OrderAnswer;
 use muster_reconciler::steer::Order;
 use secrecy::SecretString;
@@ -29,7 +31,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest reason, in characters.
 const MAX_REASON: usize = 200;
 
-/// What an order does with a pool or a runner.
+/// What an order does with a pool, a runner or a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// The pool launches nothing until it is resumed.
@@ -38,6 +40,8 @@ pub enum Verb {
     Resume,
     /// The runner, or each runner of the pool, ends once no job runs on it.
     Drain,
+    /// The lost job, or each lost job of the pool, runs again.
+    Rerun,
 }
 
 impl std::str::FromStr for Verb {
@@ -47,6 +51,7 @@ impl std::str::FromStr for Verb {
             "pause" => Ok(Verb::Pause),
             "resume" => Ok(Verb::Resume),
             "drain" => Ok(Verb::Drain),
+            "rerun" => Ok(Verb::Rerun),
             _ => Err(()),
         }
     }
@@ -59,12 +64,14 @@ struct OrderBody {
     reason: String,
 }
 
-/// The order of a path: `pools` or `runners`, an id and a verb. None: there is no such order.
+/// The order of a path: `pools`, `runners` or `jobs`, an id and a verb. None: there is no such order.
 pub fn order(kind: &str, id: &str, verb: Verb, reason: String) -> Option<Order> {
     match (kind, verb) {
         ("pools", Verb::Pause) => Some(Order::Pause(id.into(), reason)),
         ("pools", Verb::Resume) => Some(Order::Resume(id.into())),
         ("pools", Verb::Drain) => Some(Order::DrainPool(id.into(), reason)),
+        ("pools", Verb::Rerun) => Some(Order::RerunPool(id.into(), reason)),
+        ("jobs", Verb::Rerun) => id.parse().ok().map(|job| Order::RerunJob(JobId(job), reason)),
         ("runners", Verb::Drain) => Some(Order::DrainRunner(id.into(), reason)),
         _ => None,
     }
@@ -123,7 +130,9 @@ async fn keep(steer: &Steer, answer: OrderAnswer) -> Result<(), String> {
         OrderAnswer::RunnerAsked(_)
         | OrderAnswer::RunnerAskedBefore(_)
         | OrderAnswer::RunnerGone(_)
-        | OrderAnswer::PoolAsked { .. } => return Ok(()),
+        | OrderAnswer::PoolAsked { .. }
+        | OrderAnswer::JobsAgain { .. }
+        | OrderAnswer::JobAgainBefore(_) => return Ok(()),
     };
     let Some(keep) = &steer.keep else { return Ok(()) };
     keep(pool, pause).await.map_err(|why| format!("it holds now, but a restart would forget it ({why}); give the order again"))

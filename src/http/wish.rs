@@ -4,9 +4,12 @@
 use std::cmp::Reverse;
 
 use muster_operations::subject::Subject;
+use muster_reconciler::mark::StateMark;
 use muster_reconciler::runner::Phase;
 use muster_reconciler::view::{JobView, RunnerView, Snapshot};
 use serde::{Deserialize, Serialize};
+
+use super::order::split;
 
 /// What the page may be asked for. Unknown names are ignored, because a misspelt filter shows too much, and not too little.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +36,21 @@ pub struct Wish {
     /// The order of the runners, in the same way. Empty: those in trouble come first.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub runners: String,
+    /// The order of the pools.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub pools: String,
+    /// The order of the table of waits.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub waits: String,
+    /// The order of the tables of the cost.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cost: String,
+    /// The order of the events. Empty: the newest come first.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub events: String,
+    /// The order of the budgets.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub budgets: String,
     /// What the page is about: `job/ID`, `runner/ID` or `pool/NAME`. Empty: everything.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub about: String,
@@ -54,24 +72,49 @@ impl Wish {
         [&self.pool, &self.repo, &self.state, &self.reason, &self.q].iter().any(|text| !text.is_empty())
     }
 
+    /// Whether a state is asked for that does not exist.
+    pub fn odd_state(&self) -> bool {
+        !self.state.is_empty() && !StateMark::ALL.iter().any(|mark| mark.as_str() == self.state)
+    }
+
     /// The address of the page that shows one repository.
     pub fn of_repo(&self, repo: &str) -> String {
         Wish { repo: repo.to_owned(), ..self.clone() }.address()
     }
 
-    /// The address of the page with the table of jobs in the order of a column. The same column again turns the order.
-    pub fn jobs_by(&self, column: &str) -> String {
-        Wish { jobs: turned(&self.jobs, column), ..self.clone() }.address()
+    /// The orders that are asked for: each table with its order.
+    pub fn orders(&self) -> Vec<(&'static str, &str)> {
+        let all = [
+            ("jobs", &self.jobs),
+            ("runners", &self.runners),
+            ("pools", &self.pools),
+            ("waits", &self.waits),
+            ("cost", &self.cost),
+            ("events", &self.events),
+            ("budgets", &self.budgets),
+        ];
+        all.into_iter().filter(|(_, order)| !order.is_empty()).map(|(table, order)| (table, order.as_str())).collect()
     }
 
-    /// The same for the table of runners.
-    pub fn runners_by(&self, column: &str) -> String {
-        Wish { runners: turned(&self.runners, column), ..self.clone() }.address()
+    /// The address of the page with a table in the order of a column. The same column again turns the order.
+    pub fn by(&self, table: &str, column: &str) -> String {
+        let mut wish = self.clone();
+        let order = match table {
+            "jobs" => &mut wish.jobs,
+            "runners" => &mut wish.runners,
+            "pools" => &mut wish.pools,
+            "waits" => &mut wish.waits,
+            "cost" => &mut wish.cost,
+            "events" => &mut wish.events,
+            _ => &mut wish.budgets,
+        };
+        *order = turned(order, column);
+        wish.address()
     }
 
     /// The value of `aria-sort` for a column.
     pub fn sorted(&self, table: &str, column: &str) -> &'static str {
-        let order = if table == "jobs" { &self.jobs } else { &self.runners };
+        let order = self.orders().into_iter().find(|(known, _)| *known == table).map_or("", |(_, order)| order);
         match order.strip_prefix('-') {
             Some(known) if known == column => "descending",
             None if order == column => "ascending",
@@ -149,10 +192,6 @@ impl Wish {
     }
 }
 
-fn split(order: &str) -> (&str, bool) {
-    order.strip_prefix('-').map_or((order, false), |column| (column, true))
-}
-
 fn turned(order: &str, column: &str) -> String {
     if order == column { format!("-{column}") } else { column.to_owned() }
 }
@@ -191,7 +230,6 @@ fn of_address(rest: &str, named: impl Fn(&str) -> String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use muster_reconciler::mark::StateMark;
     use muster_reconciler::view::PoolView;
 
     use super::*;
@@ -230,9 +268,20 @@ mod tests {
     fn filters_and_orders_stay_in_the_address() {
         let wish = Wish::of("pool=linux&repo=acme%2Fweb&state=blocked&odd=1");
         assert_eq!((wish.pool.as_str(), wish.repo.as_str(), wish.filters()), ("linux", "acme/web", true));
-        assert_eq!(wish.jobs_by("age"), "/?pool=linux&repo=acme%2Fweb&state=blocked&jobs=age");
+        assert_eq!(wish.by("jobs", "age"), "/?pool=linux&repo=acme%2Fweb&state=blocked&jobs=age");
         let sorted = Wish::of("jobs=age");
-        assert_eq!((sorted.jobs_by("age"), sorted.sorted("jobs", "age")), ("/?jobs=-age".into(), "ascending"));
+        assert_eq!((sorted.by("jobs", "age"), sorted.sorted("jobs", "age")), ("/?jobs=-age".into(), "ascending"));
+        assert_eq!(
+            [Wish::of("state=odd"), Wish::of("state=idle"), Wish::default()].map(|wish| wish.odd_state()),
+            [true, false, false]
+        );
+        for table in ["jobs", "runners", "pools", "waits", "cost", "events", "budgets"] {
+            let (once, twice) = (format!("/?pool=linux&{table}=x"), format!("/?pool=linux&{table}=-x"));
+            let begun = Wish::of("pool=linux");
+            let first = Wish::of(&begun.by(table, "x")[2..]);
+            assert_eq!((begun.by(table, "x"), first.by(table, "x")), (once, twice), "{table}");
+            assert_eq!((first.sorted(table, "x"), first.orders()), ("ascending", vec![(table, "x")]), "{table}");
+        }
         assert_eq!((sorted.sorted("runners", "age"), Wish::of("%%%"), sorted.filters()), ("none", Wish::of("%%%"), false));
     }
 

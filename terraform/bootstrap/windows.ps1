@@ -38,6 +38,7 @@ $script:Clock = [System.Diagnostics.Stopwatch]::StartNew()
 function Now { $script:Clock.Elapsed.TotalSeconds }
 $script:Began = Now
 $script:Stages = @()
+$script:Blamed = ''
 $script:Token = ''
 $script:Metadata = 'not asked'
 $script:Doing = 'the start'
@@ -192,6 +193,10 @@ function Identify {
     $script:Id = $identity.instanceId
     $script:Region = $identity.region
     $script:Cluster = MustMetadata 'meta-data/tags/instance/muster:cluster'
+    TakeKeys
+}
+
+function TakeKeys {
     $role = MustMetadata 'meta-data/iam/security-credentials/'
     $script:Keys = (MustMetadata "meta-data/iam/security-credentials/$role") | ConvertFrom-Json
 }
@@ -495,9 +500,36 @@ function TagStages($id) {
     # The times are times of day, by the clock as it is set now.
     $by = [DateTimeOffset]::UtcNow.ToUnixTimeMilliseconds() - (Now) * 1000
     $times = ($script:Stages | ForEach-Object { "$($_.Name)=$([long]($_.At * 1000 + $by))" }) -join ','
+    if ($script:Blamed) { $times += ",$($script:Blamed)=$([DateTimeOffset]::UtcNow.ToUnixTimeMilliseconds())" }
     $answer = Aws 'ec2' @('-m', '10', '--data', 'Action=CreateTags', '--data', 'Version=2016-11-15', '--data', "ResourceId.1=$id",
         '--data', 'Tag.1.Key=muster%3Astages', '--data-urlencode', "Tag.1.Value=$times", "$(Endpoint 'ec2')/")
     if ($answer.Code -ne 200) { Say "the tag muster:stages was refused ($(Status $answer))" }
+}
+
+# Whether the machine was at fault at the runner's end: a full disk, or a worker that crashed. The reason of the end says so, and so
+# does the tag of the stages, where the pool has it: muster then takes the machine for the cause, if the job was cut short.
+function Blame($id) {
+    # The listener's console tells a crash of the worker as a job that failed, so its log is read. A job may have put anything there.
+    # The names have the time, so the last one is the newest.
+    try {
+        $newest = Get-ChildItem "$MusterHome\_diag\Runner_*.log" -File | Sort-Object Name | Select-Object -Last 1
+        if ($newest -and -not ($newest.Attributes -band [System.IO.FileAttributes]::ReparsePoint)) {
+            $stream = [System.IO.File]::Open($newest.FullName, 'Open', 'Read', 'ReadWrite')
+            try {
+                [void]$stream.Seek([Math]::Max(0, $stream.Length - 1000000), 'Begin')
+                $text = [System.IO.StreamReader]::new($stream).ReadToEnd()
+            } finally { $stream.Dispose() }
+            $last = [regex]::Matches($text, 'Worker finished for job|worker encounter an unhandled exception') | Select-Object -Last 1
+            if ($last -and $last.Value -like '*unhandled exception') { $script:Blamed = 'crashed' }
+        }
+    } catch { } # a log that cannot be read blames nobody
+    try {
+        $drive = [System.IO.DriveInfo]::new([System.IO.Path]::GetPathRoot($MusterHome))
+        if ($drive.AvailableFreeSpace -lt 1048576) { $script:Blamed = 'disk-full' }
+    } catch { }
+    if (-not $script:Blamed -or $MusterReportStages -ne 'yes') { return }
+    # The credentials of the start hold for six hours.
+    try { TakeKeys; TagStages $id } catch { Say "the tag muster:stages could not be written: $(Unexpected $_)" }
 }
 
 function Watch($id) {
@@ -539,8 +571,10 @@ function Watch($id) {
         Leave "GitHub refuses runner $(InImage '.muster-version') as too old: run ``muster sync``, or write a newer bootstrap.version"
     }
     if (-not $listening) { Leave "registration failed: the runner left with exit code $code before it listened$(LastWords)" }
-    if ($code -eq 0) { Leave 'the runner is done' }
-    Leave "the runner failed with exit code $code$(LastWords)"
+    Blame $id
+    $blamed = if ($script:Blamed) { "; at fault: $($script:Blamed)" } else { '' }
+    if ($code -eq 0) { Leave "the runner is done$blamed" }
+    Leave "the runner failed with exit code $code$(LastWords)$blamed"
 }
 
 # --------------------------------------------------------------------------------------------------------- the whole

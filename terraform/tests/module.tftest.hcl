@@ -287,6 +287,40 @@ run "one_machine" {
   }
 }
 
+run "two_controllers_with_a_lease" {
+  command = plan
+
+  module {
+    source = "./modules/controller"
+  }
+
+  variables {
+    settings = {
+      host          = "ecs", subnet_ids = ["subnet-0a"], image = "r/m:1", binary = null, binary_sha256 = null, architecture = "arm64", cpu = 256, memory = 512
+      instance_type = "t4g.micro", assign_public_ip = false, webhook_replicas = 1, admin_cidrs = [], log = "info", session_manager = false, policy_arns = []
+      environment   = { OTEL_EXPORTER_OTLP_ENDPOINT = "https://otlp.example" }
+    }
+    ingress            = "service"
+    context            = { cluster = "prod", account = "123456789012", region = "eu-west-1", partition = "aws", dns_suffix = "amazonaws.com", role_path = "/", permissions_boundary = null, tags = {} }
+    lease              = true
+    listen_digest      = "0123456789ab"
+    network            = { vpc_id = "vpc-0a", webhook_port = 8080, admin_port = 9090 }
+    queues             = { jobs = "arn:aws:sqs:eu-west-1:123456789012:j", deadLetters = "arn:aws:sqs:eu-west-1:123456789012:d", ec2Events = "arn:aws:sqs:eu-west-1:123456789012:e" }
+    bucket             = "bucket"
+    manifests          = "s3://bucket/manifests"
+    prices             = "s3://bucket/prices.yaml"
+    pools              = { role_arns = [], subnets = ["subnet-0a"], cidrs = ["172.16.0.0/20"], volume_keys = [] }
+    parameters         = { keys = ["/muster/prod/key"], webhooks = ["/muster/prod/webhook"], tokens = [] }
+    kms_key_arn        = null
+    log_retention_days = 30
+  }
+
+  assert {
+    condition     = aws_ecs_service.this["controller"].desired_count == 2 && aws_ecs_service.this["controller"].deployment_minimum_healthy_percent == 100
+    error_message = "one acts and one stands by, also during a deployment"
+  }
+}
+
 run "environment_on_ecs" {
   command = plan
 
@@ -314,6 +348,10 @@ run "environment_on_ecs" {
     log_retention_days = 30
   }
 
+  assert {
+    condition     = aws_ecs_service.this["controller"].desired_count == 1 && aws_ecs_service.this["controller"].deployment_maximum_percent == 100
+    error_message = "without a lease there are never two controllers"
+  }
   assert {
     condition     = alltrue([for task in aws_ecs_task_definition.this : jsondecode(task.container_definitions)[0].healthCheck.command == ["CMD", "/muster", "health", "--controller", "http://127.0.0.1:9090"]])
     error_message = "Fargate asks each process whether it is alive"

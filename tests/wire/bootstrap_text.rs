@@ -67,6 +67,21 @@ fn the_defaults_are_those_of_the_manifest() {
     }
 }
 
+/// Both scripts look for the same lines of the runner's log, and say what was at fault in the controller's words.
+#[test]
+fn both_scripts_blame_the_machine_by_the_same_words() {
+    use muster_reconciler::verdict::Cause;
+    let read = |path: &Path| fs::read_to_string(path).expect("a file");
+    let (linux, windows) = (read(Path::new(SCRIPT)), read(&Path::new(SCRIPT).with_file_name("windows.ps1")));
+    for line in ["Worker finished for job|worker encounter an unhandled exception", "unhandled exception", "; at fault: "] {
+        assert!(linux.contains(line) && windows.contains(line), "{line}");
+    }
+    for cause in [Cause::Crashed, Cause::DiskFull] {
+        assert!(linux.contains(&format!("blamed={cause}")) && windows.contains(&format!("Blamed = '{cause}'")), "{cause}");
+        assert_eq!(Cause::of_tag(&format!("script=1,listener=2,{cause}=3")), Some(cause));
+    }
+}
+
 #[test]
 fn shellcheck_has_nothing_to_say() {
     let pinned = concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin/shellcheck");

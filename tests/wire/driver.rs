@@ -62,7 +62,7 @@ fn start(log: Log, pulse: Pulse, stop: CancellationToken) -> (mpsc::Sender<Input
             let observer: Observer = Arc::new(|_, _, _| {});
             let github = GitHub::new(Vec::new(), limits, observer).expect("no App");
             let executor = Executor::new(aws, github, Receipts::default(), &ControllerManifest::default());
-            let channels = Channels { inputs: inputs_out, limits: limits_out, queries, pulse };
+            let channels = Channels { inputs: inputs_out, limits: limits_out, queries, pulse, tape: None };
             let controller = Controller::new("test", clock.now());
             run(controller, clock, executor, channels, Arc::new(Metrics::new()), None, stop).await;
         });

@@ -73,6 +73,13 @@ async fn the_bucket_keeps_who_used_the_instances_over_crashes_and_stops() {
     scene.muster.kill9();
     scene.muster.change_controller("usage: {every: 1s}", "usage: {every: 1h}");
     scene.muster.restart().await;
+    let page = eventually(secs(60), "the page has what the process before it recorded", || async {
+        let page = scene.muster.get("/").await;
+        if page.contains("with what earlier processes recorded") { Ok(page) } else { Err("not yet".to_owned()) }
+    })
+    .await;
+    assert!(page.contains("id=\"hour-24\"") && page.contains("id=\"spent-by-acme/app\""), "the last day, and this month: {page}");
+    assert!(page.contains("this month, since "), "{page}");
     run_a_job(&scene).await;
     scene.muster.terminate().await;
     let (both, paid) = of_the_repository(&scene).await.expect("both are recorded");
@@ -80,7 +87,8 @@ async fn the_bucket_keeps_who_used_the_instances_over_crashes_and_stops() {
     let hour = paid / both;
     assert!((0.039..=0.101).contains(&hour), "between the spot and the on-demand price: {hour}");
     let written = objects(&scene).await;
-    assert!(written.len() >= 2, "each process has its own: {written:?}");
+    let of = |end: &str| written.iter().filter(|key| key.ends_with(end)).count();
+    assert!(of(".jsonl") >= 2 && of(".history") >= 2, "each process has its own: {written:?}");
 
     let (_, table, _) = cost(&scene, &["--by", "repository"]).await;
     let rows: Vec<&str> = table.lines().collect();
@@ -104,7 +112,7 @@ async fn a_bucket_that_refuses_costs_the_record_a_delay_and_nothing_else() {
     eventually(secs(60), "the time is recorded once S3 takes it", used).await;
     let told = scene.muster.logs().lines().filter(|line| line.contains("failed to record usage")).count();
     assert_eq!(told, 1, "a refusal that goes on is told once");
-    let key = objects(&scene).await.first().cloned().expect("an object");
+    let key = objects(&scene).await.into_iter().find(|key| key.ends_with(".jsonl")).expect("an object");
     // A line that somebody spoiled is named, and the others count.
     let spoiled = scene.moto.s3.put_object().bucket(&scene.world.bucket).key(key.replace(".jsonl", "-odd.jsonl"));
     spoiled.body(b"not JSON\n".to_vec().into()).send().await.expect("moto stores an object");

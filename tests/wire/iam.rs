@@ -235,8 +235,13 @@ fn controls() -> Vec<Case> {
     }
     cases.extend([
         it(true, "s3:PutObject", format!("{S3}/usage/c1/2026-12-01/13-p.jsonl"), none()),
-        it(false, "s3:GetObject", format!("{S3}/usage/c1/2026-12-01/13-p.jsonl"), none()),
+        it(true, "s3:GetObject", format!("{S3}/usage/c1/2026-12-01/13-p.history"), none()),
+        it(false, "s3:GetObject", format!("{S3}/usage/c2/2026-12-01/13-p.history"), none()),
+        it(false, "s3:DeleteObject", format!("{S3}/usage/c1/2026-12-01/13-p.jsonl"), none()),
         it(false, "s3:PutObject", format!("{S3}/usage/c2/2026-12-01/13-p.jsonl"), none()),
+        it(true, "s3:PutObject", format!("{S3}/record/c1/2026-12-01/13/0507.123_p_1.jsonl.gz"), none()),
+        it(false, "s3:GetObject", format!("{S3}/record/c1/2026-12-01/13/0507.123_p_1.jsonl.gz"), none()),
+        it(false, "s3:PutObject", format!("{S3}/record/c2/2026-12-01/13/0507.123_p_1.jsonl.gz"), none()),
     ]);
     for action in ["kms:Encrypt", "kms:GenerateDataKey"] {
         let secret = format!("runners/{INSTANCE}");

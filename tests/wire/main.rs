@@ -5,7 +5,9 @@
 //! There is one module for each thing that is tested. `cargo test --test wire MODULE::` runs one of them.
 
 mod cli;
+mod docs;
 mod house;
+mod newcomer;
 mod sim_cli;
 mod simulate_cli;
 mod validate_cli;
@@ -28,6 +30,8 @@ cfg_if::cfg_if! {
         mod driver;
         mod e2e_alive;
         mod e2e_answers;
+        #[cfg(unix)]
+        mod e2e_app;
         mod e2e_burst;
         mod e2e_cost;
         mod e2e_crash;
@@ -38,15 +42,18 @@ cfg_if::cfg_if! {
         mod e2e_instance;
         mod e2e_late;
         mod e2e_latency;
+        mod e2e_lease;
         mod e2e_main;
         mod e2e_otlp;
         mod e2e_prices;
         mod e2e_prometheus;
+        mod e2e_record;
         mod e2e_rerun;
         mod e2e_scopes;
         mod e2e_steer;
         mod e2e_terraform;
         mod e2e_trouble;
+        mod e2e_validate;
         mod e2e_versions;
         mod e2e_warm;
         mod e2e_webhook;
@@ -54,6 +61,11 @@ cfg_if::cfg_if! {
         mod image;
         mod load;
         mod page;
+        mod page_acts;
+        mod page_find;
+        mod page_live;
+        mod page_looks;
+        mod page_questions;
         #[cfg(target_os = "linux")]
         mod release;
         mod support_selftest;
@@ -63,5 +75,7 @@ cfg_if::cfg_if! {
         mod terraform_policies;
         mod terraform_pools;
         mod terraform_trust;
+        #[cfg(target_os = "linux")]
+        mod top;
     }
 }

@@ -4,31 +4,11 @@
 use crate::support;
 
 use std::collections::BTreeSet;
-use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use support::browser::Browser;
-use support::tools::{Port, Running};
+use support::demo::demo;
 use support::{eventually, same, secs};
-
-struct Demo {
-    url: String,
-    _running: Running,
-    _port: Port,
-}
-
-async fn demo() -> Demo {
-    let port = Port::reserve();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
-    command.args(["demo", "--port", &port.number().to_string(), "--speed", "20"]).stdout(Stdio::null()).stderr(Stdio::null());
-    let running = Running(command.spawn().expect("the binary starts"));
-    let url = format!("http://127.0.0.1:{}", port.number());
-    eventually(secs(20), "the demo answers", || async {
-        reqwest::get(format!("{url}/healthz")).await.map(drop).map_err(|e| e.to_string())
-    })
-    .await;
-    Demo { url, _running: running, _port: port }
-}
 
 /// The roles of the accessibility tree's nodes that should have a name and have none.
 fn nameless(tree: &Value) -> Vec<String> {
@@ -84,6 +64,30 @@ async fn the_page_lives_and_everything_on_it_has_a_name() {
     })
     .await;
 
+    // A moment of the last day is chosen by the pointer and by the keyboard, and its values are told.
+    let said = "document.getElementById('moment-said').textContent";
+    let point = "(() => { const svg = document.querySelector('#history .wide svg'), box = svg.getBoundingClientRect(); svg.dispatchEvent(new PointerEvent('pointermove', { bubbles: true, clientX: box.right - box.width * 0.0225, clientY: box.top + 40 })); return document.querySelectorAll('#history svg').length })()";
+    // Nobody has looked yet at five minutes that have just begun.
+    let pointed = eventually(secs(20), "the values of the moment are told", || async {
+        same(browser.eval(point).await, json!(6))
+            .map_err(|seen| format!("three charts, for a wide screen and a phone: {seen}"))?;
+        let told = browser.eval(said).await;
+        let has = told.as_str().is_some_and(|said| said.contains(" UTC: ") && said.contains("queued; "));
+        if has { Ok(told) } else { Err(told.to_string()) }
+    })
+    .await;
+    let nth = || async { browser.eval("document.getElementById('moment').value").await };
+    let before = nth().await;
+    browser.eval("document.getElementById('moment').focus(), 1").await;
+    for kind in ["rawKeyDown", "keyUp"] {
+        let key = json!({ "type": kind, "key": "ArrowLeft", "code": "ArrowLeft", "windowsVirtualKeyCode": 37 });
+        browser.devtools("Input.dispatchKeyEvent", key).await;
+    }
+    assert_ne!(nth().await, before, "an arrow key moves on");
+    assert_ne!(browser.eval(said).await, pointed);
+    let numbers = browser.eval("document.querySelectorAll('#history details tbody tr').length").await;
+    assert!(numbers.as_u64() >= Some(1), "the same in numbers: {numbers}");
+
     // The focus survives what changes around it.
     browser.eval("document.querySelector('#pools tbody a').focus(), 1").await;
     let focused = browser.eval("document.activeElement.getAttribute('href')").await;
@@ -98,25 +102,6 @@ async fn the_page_lives_and_everything_on_it_has_a_name() {
     assert_eq!(lang[0], "en");
     let title = "(() => { const n = Number(document.getElementById('attention').dataset.count); return (n > 0 ? `(${n}) ` : '') + 'muster demo' === document.title })()";
     assert_eq!(browser.eval(title).await, true, "the title has the count of what needs attention: {}", lang[2]);
-
-    for (name, scheme, width, height) in [
-        ("page-light.png", "light", 1400, 900),
-        ("page-dark.png", "dark", 1400, 900),
-        ("page-1000-light.png", "light", 1000, 900),
-        ("page-800-dark.png", "dark", 800, 900),
-        ("page-phone-light.png", "light", 390, 844),
-        ("page-phone-dark.png", "dark", 390, 844),
-    ] {
-        browser.look(scheme, width, height).await;
-        tokio::time::sleep(secs(1)).await;
-        println!("kept {}", browser.keep(name).await.display());
-        let wide = browser.eval("document.documentElement.scrollWidth <= window.innerWidth + 1").await;
-        assert_eq!(wide, true, "{name}: nothing is wider than the screen");
-        let why = browser
-            .eval("[...document.querySelectorAll('td.why')].every(e => e.getBoundingClientRect().right <= window.innerWidth)")
-            .await;
-        assert_eq!(why, true, "{name}: the reasons are on the screen");
-    }
 
     browser.look("light", 1280, 900).await;
     browser.eval("document.querySelector('#jobs tbody a').click(), 1").await;
@@ -139,51 +124,6 @@ async fn the_page_lives_and_everything_on_it_has_a_name() {
     browser.end().await;
 }
 
-/// An operator pauses a pool on its page. The page asks with what the order touches, and the live page then says what to do.
-#[tokio::test]
-async fn a_pool_is_paused_from_its_page_and_that_needs_attention() {
-    let Some(browser) = Browser::start().await else { return };
-    let demo = demo().await;
-    browser.look("light", 1400, 900).await;
-    browser.open(&format!("{}/find?q=linux-x64", demo.url)).await;
-    eventually(secs(30), "the field Find leads to the pool's page, which can be acted on", || async {
-        let seen = browser.eval("[location.pathname, document.querySelector('button.act:not([hidden])')?.textContent]").await;
-        same(seen, json!(["/explain/pool/linux-x64", "Pause the pool"]))
-    })
-    .await;
-    browser.eval("document.querySelector('button.act').click(), 1").await;
-    let asked = browser.eval("document.getElementById('order-ask').textContent").await;
-    assert!(asked.as_str().is_some_and(|asked| asked.contains("Touched:") && asked.contains("job")), "{asked}");
-    browser.eval("document.getElementById('order-token').value = 'wrong', document.getElementById('order-do').click(), 1").await;
-    let said = || async { browser.eval("document.getElementById('order-said').textContent").await };
-    eventually(secs(20), "a wrong token changes nothing", || async { same(said().await, json!("Not done: the token is wrong")) })
-        .await;
-    browser.eval("document.getElementById('order-token').value = 'demo', document.getElementById('order-do').click(), 1").await;
-    eventually(secs(20), "the page is live and says paused", || async {
-        same(browser.eval("document.getElementById('state').textContent").await, json!("paused"))
-    })
-    .await;
-    browser.open(&demo.url).await;
-    eventually(secs(20), "the pause needs attention, in the list and in the title", || async {
-        let seen = browser
-            .eval("[Boolean(document.querySelector('#attention [data-word=paused]')), /^\\(\\d+\\) muster demo$/.test(document.title)]")
-            .await;
-        same(seen, json!([true, true]))
-    })
-    .await;
-    browser.open(&format!("{}/?repo=acme%2Fweb&jobs=-age", demo.url)).await;
-    eventually(secs(20), "the filter and the order come from the address", || async {
-        let seen = browser
-            .eval(
-                "[document.getElementById('repo').value, document.querySelector('#jobs th[aria-sort=descending]')?.textContent]",
-            )
-            .await;
-        same(seen, json!(["acme/web", "Age"]))
-    })
-    .await;
-    browser.end().await;
-}
-
 #[tokio::test]
 async fn without_an_answer_the_page_says_so_and_without_scripts_it_is_whole() {
     let Some(browser) = Browser::start().await else { return };
@@ -202,7 +142,7 @@ async fn without_an_answer_the_page_says_so_and_without_scripts_it_is_whole() {
         )
     })
     .await;
-    demo._running.0.kill().expect("it can be ended");
+    demo.end();
     eventually(secs(20), "the silence is told", || async {
         let status =
             browser.eval("[document.getElementById('status').textContent, document.getElementById('status').className]").await;

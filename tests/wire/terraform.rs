@@ -307,3 +307,28 @@ fn the_plan_asks_for_what_it_builds_from_and_muster_judges_the_rest_where_its_bi
     }
     assert!(!said.contains("module.validate[\"good\"].data.external.verdict[0], on"), "{said}");
 }
+
+#[test]
+fn what_init_writes_is_formatted_and_valid() {
+    let Some(terraform) = Terraform::new(None) else { return };
+    let (dir, module) = (terraform.path("my-cluster"), terraform.path("terraform"));
+    let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let subnets = "subnet-0a1b2c3d4e5f60001,subnet-0a1b2c3d4e5f60002";
+    let (ok, said) = muster(&[
+        "init",
+        "--org",
+        "acme",
+        "--region",
+        "eu-west-1",
+        "--subnets",
+        subnets,
+        "--dir",
+        &path(&dir),
+        "--module",
+        &path(&module),
+    ]);
+    assert!(ok, "{said}");
+    terraform.run("my-cluster", &["fmt", "-check", "-diff"]).good("terraform fmt -check");
+    terraform.init("my-cluster");
+    terraform.run("my-cluster", &["validate"]).good("terraform validate");
+}

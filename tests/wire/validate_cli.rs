@@ -51,6 +51,23 @@ fn what_github_will_do_otherwise_is_a_warning() {
 }
 
 #[test]
+fn an_instance_type_that_is_misspelt_is_a_warning_with_the_nearest_name() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for name in ["controller.yaml", "github-app.yaml", "pools.yaml"] {
+        let body = fs::read_to_string(Path::new(EXAMPLES).join(name)).expect("an example");
+        fs::write(dir.path().join(name), body.replacen("m7i.large", "m7i.lrage", 1)).expect("a manifest");
+    }
+    let path = dir.path().to_str().expect("UTF-8");
+    let output = muster(&["validate", path]);
+    let said = stderr(&output);
+    assert_eq!((output.status.code(), said.lines().count()), (Some(0), 1), "a new type may be unknown: {output:?}");
+    assert!(said.starts_with("warning: RunnerPool linux-x64: spec.instance.types: m7i.lrage is not among"), "{said}");
+    assert!(said.contains("did you mean m7i.large? `muster doctor` asks EC2"), "{said}");
+    let github = stdout(&muster(&["validate", path, "-o", "github"]));
+    assert!(github.starts_with("::warning file=") && github.contains("/pools.yaml,line="), "{github}");
+}
+
+#[test]
 fn every_problem_of_every_file_is_on_stderr_as_file_and_line() {
     let dir = tempfile::tempdir().expect("a directory");
     for name in ["controller.yaml", "github-app.yaml", "pools.yaml"] {

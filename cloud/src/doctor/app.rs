@@ -2,11 +2,12 @@
 //! docs/getting-started.md.
 //! <https://docs.github.com/en/apps/creating-github-apps/registering-a-github-app/choosing-permissions-for-a-github-app>
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use muster_reconciler::groups::Admits;
 use muster_reconciler::ids::{ListId, Scope};
-use muster_reconciler::manifest::{GitHubApp, LateAct, RunnerPool, Spec, late_after};
+use muster_reconciler::manifest::{GitHubApp, RunnerPool, Spec};
+use muster_reconciler::permissions::{EVENT, Orders, Permission, lacking, needs};
 use muster_reconciler::warnings::{self, Warning};
 
 use super::finding::{Complaints, Finding, way_out};
@@ -14,63 +15,6 @@ use super::versions;
 use crate::aws::S3;
 use muster_github::about::{AppDescription, Installation, RateLeft};
 use muster_github::{FoundGroup, GitHub};
-
-/// The event that tells muster of jobs.
-const EVENT: &str = "workflow_job";
-
-/// A permission that muster needs: GitHub's name for it, the level, and its name in GitHub's settings.
-type Need = (&'static str, &'static str, &'static str);
-
-/// The permissions that an App needs for these scopes. An enterprise adds none, because no App can manage an enterprise's
-/// runners.
-fn needs<'a>(scopes: impl IntoIterator<Item = &'a Scope>, orders: Orders) -> BTreeSet<Need> {
-    let of = |scope: &Scope| match scope {
-        Scope::Org(_) => {
-            Some(("organization_self_hosted_runners", "write", "organization permission Self-hosted runners: read and write"))
-        }
-        Scope::Repo(..) => Some(("administration", "write", "repository permission Administration: read and write")),
-        Scope::Enterprise(_) => None,
-    };
-    let actions = if orders.runs {
-        let why =
-            "repository permission Actions: read and write, because a pool has rerun.causes or the step `cancel` in startWithin";
-        ("actions", "write", why)
-    } else {
-        ("actions", "read", "repository permission Actions: read")
-    };
-    let statuses = "repository permission Commit statuses: read and write, because startWithin has the step `tell` or `cancel`";
-    let statuses = orders.statuses.then_some(("statuses", "write", statuses));
-    scopes.into_iter().filter_map(of).chain([actions]).chain(statuses).collect()
-}
-
-/// What the manifests have muster do at GitHub besides making runners.
-#[derive(Clone, Copy, Debug, Default)]
-struct Orders {
-    /// It has jobs run again, or runs cancelled.
-    runs: bool,
-    /// It writes statuses on commits.
-    statuses: bool,
-}
-
-impl Orders {
-    /// The orders for the pools of these lists.
-    fn of(spec: &Spec, lists: &BTreeSet<ListId>) -> Orders {
-        let pools: Vec<&RunnerPool> = spec.pools.values().filter(|pool| lists.contains(&pool.list_id())).collect();
-        let has = |act| pools.iter().any(|pool| late_after(&pool.spec.start_within, act).is_some());
-        let reruns = pools.iter().any(|pool| !pool.spec.rerun.causes.is_empty());
-        let tells = late_after(&spec.controller.spec.start_within, LateAct::Tell).is_some();
-        Orders { runs: reruns || has(LateAct::Cancel), statuses: tells || has(LateAct::Tell) || has(LateAct::Cancel) }
-    }
-}
-
-fn lacking(granted: &BTreeMap<String, String>, needs: &BTreeSet<Need>) -> Vec<&'static str> {
-    let enough = |(name, level, _): &&Need| match granted.get(*name).map(String::as_str) {
-        Some("write" | "admin") => true,
-        Some("read") => *level == "read",
-        _ => false,
-    };
-    needs.iter().filter(|need| !enough(need)).map(|(.., words)| *words).collect()
-}
 
 /// Checks the App itself: its permissions and its events.
 pub(super) async fn check(github: &GitHub, name: &str, app: &GitHubApp, spec: &Spec) -> Finding {
@@ -87,7 +31,7 @@ pub(super) async fn check(github: &GitHub, name: &str, app: &GitHubApp, spec: &S
     }
 }
 
-fn judge_app(check: String, app: &GitHubApp, about: &AppDescription, needs: &BTreeSet<Need>) -> Finding {
+fn judge_app(check: String, app: &GitHubApp, about: &AppDescription, needs: &BTreeSet<Permission>) -> Finding {
     let mut marks = Complaints::default();
     marks.fact(format!("{} (id {} at {})", about.name, app.spec.app_id, app.spec.api_url));
     let missing = lacking(&about.permissions, needs);
@@ -176,7 +120,7 @@ fn judge_group(check: String, name: &str, group: Option<&FoundGroup>, pools: &[&
     marks.finding(check)
 }
 
-fn judge_installation(check: String, installation: &Installation, needs: &BTreeSet<Need>) -> Finding {
+fn judge_installation(check: String, installation: &Installation, needs: &BTreeSet<Permission>) -> Finding {
     let page = &installation.html_url;
     let mut marks = Complaints::default();
     marks.fact(format!("id {}, {} repositories", installation.id, installation.repository_selection));
@@ -212,6 +156,10 @@ fn judge_rate(check: String, rate: RateLeft, configurations: Option<RateLeft>) -
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use muster_reconciler::ids::Scope;
+
     use super::super::finding::Verdict;
     use super::*;
 
@@ -221,24 +169,6 @@ mod tests {
 
     fn scope(text: &str) -> Scope {
         text.parse().expect("a scope")
-    }
-
-    #[test]
-    fn each_scope_needs_its_permission() {
-        let both = needs([&scope("org/acme"), &scope("repo/acme/app")], Orders::default());
-        let none: [&str; 0] = [];
-        let all = granted(&[("organization_self_hosted_runners", "write"), ("administration", "admin"), ("actions", "write")]);
-        assert_eq!(lacking(&all, &both), none);
-        let half = granted(&[("organization_self_hosted_runners", "read"), ("actions", "read")]);
-        assert_eq!(lacking(&half, &both).len(), 2, "to read runners is not enough, and administration is missing");
-        assert_eq!(
-            lacking(&granted(&[]), &needs([&scope("enterprise/big")], Orders::default())),
-            ["repository permission Actions: read"]
-        );
-        let orders = Orders { runs: true, statuses: true };
-        let lacks = lacking(&granted(&[("actions", "read")]), &needs([&scope("enterprise/big")], orders));
-        assert!(lacks.len() == 2 && lacks[0].contains("Actions: read and write"), "{lacks:?}");
-        assert!(lacks[1].contains("Commit statuses: read and write"), "{lacks:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod maker;
 mod names;
+mod top;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -22,10 +23,11 @@ use prometheus::{Registry, TextEncoder};
 pub use maker::Described;
 use maker::{Maker, add_process};
 use names::All;
+use top::TopRepositories;
 
 use crate::usage::{NO_JOB, OTHER};
 
-/// The most values of a label that somebody else chooses, such as EC2's error codes or repositories. Further values become `other`.
+/// The most values of a label that somebody else chooses, such as EC2's error codes. Further values become `other`.
 const MOST_VALUES: usize = 50;
 
 /// All of muster's metrics, in a registry of their own.
@@ -34,7 +36,7 @@ pub struct Metrics {
     described: Vec<Described>,
     scrape: Mutex<()>,
     reasons: Mutex<BTreeSet<String>>,
-    repositories: Mutex<BTreeSet<String>>,
+    repositories: Mutex<TopRepositories>,
     all: All,
 }
 
@@ -186,16 +188,45 @@ impl Metrics {
     /// price.
     pub fn lived(&self, used: &BilledFor, seconds: f64, cost: Option<f64>, currency: &str) {
         let (pool, market) = (used.pool.as_str(), used.market.as_str());
-        let repository =
-            if used.repo.is_empty() { NO_JOB.into() } else { bounded(&self.repositories, &used.repo, is_repository) };
-        self.all.repository_seconds.with_label_values(&[pool, &repository]).inc_by(seconds);
+        let repository = self.repository_of(used, seconds, cost.map(|_| currency));
+        self.all.repository_seconds.with_label_values(&[pool, repository]).inc_by(seconds);
         self.all.instance_seconds.with_label_values(&[pool, market]).inc_by(seconds);
         self.all.priced_seconds.with_label_values(&[pool, market]).inc_by(if cost.is_some() { seconds } else { 0.0 });
         // Without a price, there is no series. A zero would look like a price.
         if let Some(cost) = cost {
             self.all.cost.with_label_values(&[pool, market, currency]).inc_by(cost);
-            self.all.repository_cost.with_label_values(&[pool, &repository, currency]).inc_by(cost);
+            self.all.repository_cost.with_label_values(&[pool, repository, currency]).inc_by(cost);
         }
+    }
+
+    /// The repository in whose series the time counts. The time in which a repository takes another one's place counts for the rest.
+    fn repository_of<'a>(&self, used: &'a BilledFor, seconds: f64, currency: Option<&str>) -> &'a str {
+        if used.repo.is_empty() || !is_repository(&used.repo) {
+            return if used.repo.is_empty() { NO_JOB } else { OTHER };
+        }
+        let mut top = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
+        let ousted = top.uses(&used.repo, seconds);
+        let begins = ousted.is_some();
+        for (repository, (pool, currency)) in
+            ousted.into_iter().flat_map(|(name, all)| all.into_iter().map(move |of| (name.clone(), of)))
+        {
+            // A series that is gone already is as it should be.
+            let _gone = match currency {
+                None => self.all.repository_seconds.remove_label_values(&[&pool, &repository]),
+                Some(currency) => self.all.repository_cost.remove_label_values(&[&pool, &repository, &currency]),
+            };
+        }
+        if !top.shows(&used.repo, (used.pool.clone(), None)) {
+            return OTHER;
+        }
+        if begins {
+            self.all.repository_seconds.with_label_values(&[&used.pool, &used.repo]).inc_by(0.0);
+            return OTHER;
+        }
+        if let Some(currency) = currency {
+            top.shows(&used.repo, (used.pool.clone(), Some(currency.to_owned())));
+        }
+        &used.repo
     }
 
     /// Sets when AWS last told a market's prices (milliseconds since 1970; None: never), and how many instance types have no
@@ -211,6 +242,18 @@ impl Metrics {
     pub fn usage_written(&self, at: u64) {
         const NONE: &[&str] = &[];
         self.all.usage_written.with_label_values(NONE).set(at as f64 / 1000.0);
+    }
+
+    /// Sets whether this process holds the lease.
+    pub fn lease_held(&self, held: bool) {
+        const NONE: &[&str] = &[];
+        self.all.lease_held.with_label_values(NONE).set(f64::from(u8::from(held)));
+    }
+
+    /// Counts a minute of the flight record.
+    pub fn record_part(&self, kept: bool) {
+        let result = if kept { "kept" } else { "lost" };
+        self.all.record_parts.with_label_values(&[result]).inc();
     }
 
     /// Sets the share of the instance time since the start that had a price, 0 to 1.

@@ -126,11 +126,15 @@ metrics! {
         "Estimated cost of the instance time, by the known prices, without disks and traffic; absent where no price is known.";
     repository_seconds: float_counters "muster_repository_instance_seconds_total" ["pool", "repository"] =
         "Time that instances were pending or running, by the repository whose job they ran: none (no job: they started, were idle \
-         or ended), or other (beyond the first 50 repositories that this process saw).";
+         or ended), or other (beyond the 50 that used most since this process started; the series of one that is overtaken ends).";
     repository_cost: float_counters "muster_repository_estimated_cost_total" ["pool", "repository", "currency"] =
         "Estimated cost of muster_repository_instance_seconds_total; absent where no price is known.";
     usage_written: gauges "muster_usage_written_timestamp_seconds" [] =
         "When the record of usage was last written to the bucket, since the Unix epoch; absent: not since the start.";
+    lease_held: gauges "muster_lease_held" [] =
+        "1 while this process holds the lease and acts, 0 while it stands by; absent without spec.lease.";
+    record_parts: counters "muster_record_parts_total" ["result"] =
+        "Minutes of the flight record, by what became of them: kept, or lost (the record then has a gap).";
     cost_coverage: gauges "muster_cost_coverage_ratio" [] =
         "The share of the instance time since the start that had a price, 0 to 1; absent until there was any.";
     prices_read: gauges "muster_prices_timestamp_seconds" ["market"] =

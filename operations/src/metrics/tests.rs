@@ -8,6 +8,7 @@ use muster_reconciler::runner::Phase;
 use muster_reconciler::stage::Stage;
 use muster_reconciler::verdict::{Cause, JobVerdict};
 
+use super::top::MOST_SHOWN;
 use super::*;
 
 fn spot(pool: &str) -> BilledFor {
@@ -187,6 +188,40 @@ fn a_flood_of_reasons_stays_bounded() {
         metrics.observe_fact(&Fact::LaunchFailed { pool: "p".into(), reason: LaunchFailure::Code(format!("Code{n}")), count: 1 });
     }
     assert_eq!(metrics.render().matches("muster_launch_failures_total{").count(), MOST_VALUES + 1);
+}
+
+/// A thousand repositories use a little, and one that comes last uses the most. It takes the place of the one that used the least.
+#[test]
+fn the_repositories_that_use_the_most_have_series_of_their_own() {
+    let metrics = Metrics::new();
+    let lived = |repo: &str, seconds: f64| {
+        let (pool, instance_type) = ("linux".to_owned(), "m7i.large".to_owned());
+        let used = BilledFor { pool, market: Market::Spot, instance_type, repo: repo.to_owned() };
+        metrics.lived(&used, seconds, Some(seconds / 3600.0), "USD");
+    };
+    for n in 0..1000 {
+        lived(&format!("acme/r{n}"), 100.0 - f64::from(n) / 100.0);
+    }
+    let series = || {
+        let text = metrics.render();
+        let of = |line: &&str| line.starts_with("muster_repository_instance_seconds_total{");
+        let all: Vec<String> = text.lines().filter(of).map(str::to_owned).collect();
+        (all, text.matches("muster_repository_estimated_cost_total{").count())
+    };
+    let with = |repo: &str| series().0.into_iter().find(|line| line.contains(&format!("\"{repo}\"")));
+    assert_eq!((series().0.len(), series().1), (MOST_SHOWN + 1, MOST_SHOWN + 1), "fifty, and the rest as one");
+    assert!(with("acme/r0").is_some() && with("acme/r49").is_some() && with("acme/r900").is_none());
+    lived("acme/late", 100.0);
+    assert_eq!(with("acme/late"), None, "it has used no more than the others");
+    lived("acme/late", 400.0);
+    assert!(with("acme/r49").is_none() && with("acme/late").is_some_and(|line| line.ends_with(" 0")), "{:?}", series());
+    lived("acme/late", 7.0);
+    assert!(with("acme/late").is_some_and(|line| line.ends_with(" 7")), "{:?}", with("acme/late"));
+    assert_eq!((series().0.len(), series().1), (MOST_SHOWN + 1, MOST_SHOWN + 1));
+    lived("acme/r49", 60.0);
+    assert!(with("acme/r49").is_none(), "two that use about as much do not change places all the time");
+    lived("/etc/passwd \"", 1e6);
+    assert_eq!(series().0.len(), MOST_SHOWN + 1, "what is no repository's name is the rest");
 }
 
 /// `MUSTER_WRITE_DOCS=1 cargo test -p muster-operations the_documentation` writes the table anew.

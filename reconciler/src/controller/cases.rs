@@ -1,8 +1,10 @@
 //! Finds out what ended the jobs that did not succeed, and has GitHub run again what went down with its machine.
 
+use std::collections::BTreeSet;
+
 use super::Controller;
 use crate::budget::Api;
-use crate::cases::{Case, CaseState, Inquiry, REFUSALS, SETTLE, STEPS_UNTOLD};
+use crate::cases::{Case, CaseState, Inquiry, REFUSALS, SETTLE, STEPS_UNTOLD, WATCHED};
 use crate::demand::Job;
 use crate::effect::{Action, JobSighting, Outcome, Source};
 use crate::event::JobState;
@@ -20,7 +22,7 @@ use crate::world::Named;
 impl Controller {
     /// Opens the case of a job that is over, if it did not succeed and one of our runners had it.
     pub(super) fn open_case(&mut self, job: &Job, message: Option<MessageId>, now: Time) {
-        if !matches!(job.event.conclusion.as_deref(), Some("failure" | "cancelled")) {
+        if !matches!(job.event.conclusion.as_deref(), Some("failure" | "cancelled" | "timed_out")) {
             return;
         }
         let cluster = self.spec.controller.cluster();
@@ -87,15 +89,19 @@ impl Controller {
     /// What the machine of a case shows: Ok: this speaks against it; Err: the verdict. None: nothing yet.
     fn look_at_machine(&self, case: &Case, now: Time) -> Option<Result<Cause, JobVerdict>> {
         let swept = self.world.swept(&Source::Instances);
+        // A machine that shut itself down while no process looked may have done so under its job. The job's steps tell.
+        let unseen = |unseen: bool| unseen.then_some(Cause::Lost);
+        let watched = case.ended >= self.world.started() + WATCHED;
         let (suspicion, well) = match self.world.runners().get(&case.instance) {
-            Some(r) => (r.suspect(case.ended), r.outlived(case.ended)),
+            Some(r) => (r.suspect(case.ended).or(unseen(r.ended_unseen(watched))), r.outlived(case.ended, watched)),
             None => {
                 let end = self.world.watched_end(&case.instance);
                 // EC2 names no one. muster remembers that it ended the instance itself.
                 let ours = |cause| {
                     if cause == Cause::Terminated && case.forgotten == Some(Cause::Muster) { Cause::Muster } else { cause }
                 };
-                (end.and_then(MachineEnd::suspect).map(ours), end.is_some_and(MachineEnd::by_itself))
+                let suspect = end.and_then(MachineEnd::suspect).map(ours);
+                (suspect.or(unseen(end.is_some_and(MachineEnd::by_itself))), false)
             }
         };
         let looked = swept.is_some_and(|began| began > case.ended);
@@ -168,11 +174,13 @@ impl Controller {
     fn lost(&mut self, id: JobId, cause: Cause, attempt: u32, now: Time) {
         let Some(case) = self.cases.get_mut(id) else { return };
         let settings = self.spec.pools.get(&case.pool).map(|p| p.spec.rerun.clone()).unwrap_or_default();
-        if !settings.causes.contains(&cause) {
-            return self.close_case(id, JobVerdict::Infrastructure(cause), now);
-        }
         let until = case.ended + settings.within.get();
         case.state = CaseState::Lost { cause, attempt, until, refusals: 0 };
+        if !settings.causes.contains(&cause) {
+            let case = case.clone();
+            self.cases.set_aside(case);
+            return self.close_case(id, JobVerdict::Infrastructure(cause), now);
+        }
         case.inquiry = Inquiry::of_run(now);
         let case = case.clone();
         self.world.unwatch(&case.instance);
@@ -283,9 +291,32 @@ impl Controller {
 
     fn not_again(&mut self, id: JobId, why: NotAgain, now: Time) {
         let Some(case) = self.cases.close(id) else { return };
+        // In all other cases GitHub runs the job already, a person cancelled it, or it cannot run.
+        if matches!(why, NotAgain::Attempts | NotAgain::Late | NotAgain::Refused { .. }) {
+            self.cases.set_aside(case.clone());
+        }
         self.facts.push(Fact::Rerun { pool: case.pool.clone(), result: why.as_str() });
         self.journal.note(now, What::JobNotRerun, of_case(&case), EventReason::NotRunAgain { why });
         self.forget(case, now);
+    }
+
+    /// Has GitHub run again what an operator names: the lost jobs of these runs. Returns their number.
+    pub(super) fn run_again(&mut self, runs: &BTreeSet<RunId>, why: &str, now: Time) -> u64 {
+        let taken = self.cases.take_aside(runs);
+        let number = taken.len() as u64;
+        for mut case in taken {
+            let CaseState::Lost { cause, attempt, .. } = case.state else { continue };
+            let within = self.spec.pools.get(&case.pool).map(|pool| pool.spec.rerun.within).unwrap_or_default();
+            case.state = CaseState::Lost { cause, attempt, until: now + within.get(), refusals: 0 };
+            case.inquiry = Inquiry::default();
+            self.journal.note(now, What::RerunOrdered, of_case(&case), EventReason::ByOperator { why: why.to_owned() });
+            if let Some(oldest) = self.cases.open(case) {
+                self.judged(&oldest, JobVerdict::Unknown(Doubtful::Machine), now);
+                self.forget(oldest, now);
+            }
+        }
+        self.check_at = now;
+        number
     }
 
     fn close_case(&mut self, id: JobId, verdict: JobVerdict, now: Time) {
@@ -299,7 +330,8 @@ impl Controller {
         self.facts.push(Fact::JobJudged { job: case.event.job, pool: case.pool.clone(), market: case.market, verdict });
         self.note_verdict(case, verdict, now);
         let conclusion = case.event.conclusion.clone();
-        self.journal.note(now, What::JobJudged, of_case(case), EventReason::Judged { verdict, conclusion });
+        let untold = !self.spec.pools.get(&case.pool).is_some_and(|p| p.spec.bootstrap.report_stages);
+        self.journal.note(now, What::JobJudged, of_case(case), EventReason::Judged { verdict, conclusion, untold });
     }
 
     fn forget(&mut self, case: Case, now: Time) {

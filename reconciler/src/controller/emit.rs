@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Controller, EXTEND_BEFORE, FELLOWS, Flight, VISIBILITY_S};
 use crate::budget::Api;
 use crate::demand::Job;
-use crate::effect::{Action, Configure, Effect, Launch, MessageOp};
+use crate::effect::{Action, Configure, Effect, Launch, MessageOp, Source};
 use crate::event::JobState;
 use crate::fact::Fact;
 use crate::ids::{AppName, EffectId, InstanceId, Intent, JobId, MessageId, Payer, PoolName, RunnerName};
@@ -241,10 +241,18 @@ impl Controller {
         let again: Vec<Intent> = due.map(|(intent, _)| intent.clone()).collect();
         for intent in again {
             let Some(p) = self.world.pending().get(&intent) else { continue };
-            let counts = self.pools.get(p.pool()).and_then(|s| s.plan.as_ref()).map(|p| p.counts.clone()).unwrap_or_default();
+            let state = self.pools.get(p.pool());
+            let counts = state.and_then(|s| s.plan.as_ref()).map(|p| p.counts.clone()).unwrap_or_default();
             let max = self.spec.pools.get(p.pool()).map_or(0, |p| p.spec.capacity.max);
-            let wanted = counts.wanted > counts.supply.saturating_sub(p.outstanding()) && counts.occupied <= max;
-            let wanted = wanted && !self.paused.contains_key(p.pool());
+            let wanted = if p.is_inherited() {
+                // The predecessor may have the call in its hand. Asked for now, the launch cannot come as a surprise later. But the list
+                // may also hold a launch that the predecessor gave up, and its place may be taken by now. So the instances are looked
+                // at and counted first.
+                self.world.swept(&Source::Instances).is_some() && state.is_some_and(|s| s.dirty.is_none())
+            } else {
+                counts.wanted > counts.supply.saturating_sub(p.outstanding())
+            };
+            let wanted = wanted && counts.occupied <= max && !self.paused.contains_key(p.pool());
             if !wanted || !self.budgets.take(&Api::CreateFleet, now) {
                 continue;
             }

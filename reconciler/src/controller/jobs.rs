@@ -1,5 +1,6 @@
 //! Folds events into the jobs, the runners and the stories of jobs that are over.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Controller, DEBOUNCE_MAX, EXTEND_BEFORE, FULL_BATCH, VISIBILITY_S};
@@ -9,6 +10,7 @@ use crate::event::{Ec2Event, Ec2EventKind, JobEvent, JobState};
 use crate::fact::Fact;
 use crate::ids::{InstanceId, MessageId, PoolName};
 use crate::journal::{What, Whom};
+use crate::lately::JobPlace;
 use crate::matching;
 use crate::past::{End, JobPast, RunnerPast};
 use crate::reason::{CallReason, EventReason, HoldReason};
@@ -89,6 +91,7 @@ impl Controller {
             self.close_notices(&left, message, &mut folded.deletable, now);
         }
         if let Some(job) = folded.ended.take() {
+            self.note_length(&job, now);
             self.open_case(&job, message.map(|(id, _)| id), now);
             self.tell_past(*job, folded.before.is_some(), None, now);
             self.cases.run_moved(event.run, now);
@@ -105,6 +108,14 @@ impl Controller {
         folded
     }
 
+    /// Notes how long a job ran that succeeded, as this process heard of its start and its end.
+    fn note_length(&mut self, job: &Job, now: Time) {
+        let took = job.started.filter(|_| job.event.conclusion.as_deref() == Some("success")).map(|started| now.since(started));
+        if let (Some(took), Some(pool)) = (took, job.pool()) {
+            self.pools.entry(pool.clone()).or_default().waits.lengths.note(took, now);
+        }
+    }
+
     /// Tells a runner of its job, unless the id in the event shows that the event speaks of somebody else's runner.
     fn tell_runner(&mut self, event: &JobEvent, folded: &mut Folded, now: Time) {
         let spec = self.spec.clone();
@@ -116,11 +127,13 @@ impl Controller {
                     self.world.expect(&name, now);
                     self.world.heard_job(&spec, &name.instance, event, now);
                 }
+                self.note_given(&name.pool, event, now);
             }
             Named::Unproven(id, runner) => {
                 let (id, pool, list) = (id.clone(), runner.pool().clone(), runner.list().cloned());
                 self.world.heard_job(&spec, &id, event, now);
                 self.mark(&pool, now);
+                self.note_given(&pool, event, now);
                 // The next list tells the registration's id, and whether the runner has a job.
                 if let Some(list) = list {
                     self.hurry(&Source::Runners(list), now);
@@ -130,6 +143,7 @@ impl Controller {
                 let (id, pool) = (id.clone(), runner.pool().clone());
                 self.world.heard_job(&spec, &id, event, now);
                 self.mark(&pool, now);
+                self.note_given(&pool, event, now);
                 self.note_if_uninvited(&pool, &id, event, folded, now);
             }
             Named::Impostor(id, runner) => {
@@ -143,6 +157,13 @@ impl Controller {
         }
         if event.state == JobState::Completed {
             self.world.job_over(&spec, event.job, now);
+        }
+    }
+
+    /// GitHub gave a job to a runner of the pool, perhaps a job of another pool.
+    fn note_given(&mut self, pool: &PoolName, event: &JobEvent, now: Time) {
+        if let Some(state) = self.pools.get_mut(pool).filter(|_| event.state == JobState::InProgress) {
+            state.given_at = Some(now);
         }
     }
 
@@ -172,6 +193,8 @@ impl Controller {
         if pool.is_none() || (!known && !ours) {
             return;
         }
+        let JobEvent { job: id, run, repo, .. } = &job.event;
+        self.lately.keep(JobPlace { job: *id, run: *run, repo: repo.clone(), pool: pool.clone() });
         let lost = job.lost_runner.is_some();
         let taken_by = job.lost_runner.or_else(|| match named {
             Named::Proven(id, runner) => Some(RunnerPast::of(id, runner)),
@@ -198,10 +221,14 @@ impl Controller {
         };
         let (instance, runs_for) = ours.unzip();
         let whom = Whom { pool: folded.pools.iter().next().cloned().or(runs_for), job: Some(event.job), instance };
+        let joined = folded.ended.as_ref().map_or(event, |job| &job.event);
         let (what, why) = match event.state {
             JobState::Queued => (What::JobQueued, EventReason::Asks { repo: event.repo.clone(), labels: event.labels.clone() }),
             JobState::InProgress => (What::JobStarted, EventReason::Taken { runner: event.runner.clone() }),
-            JobState::Completed => (What::JobCompleted, EventReason::Over { conclusion: event.conclusion.clone() }),
+            JobState::Completed => (
+                What::JobCompleted,
+                EventReason::Over { conclusion: event.conclusion.clone(), of: Some(Arc::new(joined.clone())) },
+            ),
         };
         self.journal.note(now, what, whom, why);
     }

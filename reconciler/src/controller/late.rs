@@ -86,16 +86,13 @@ impl Controller {
         self.write_notices(now);
     }
 
-    /// The steps that are due for jobs that nothing but muster keeps waiting. A job that GitHub holds back, and a job in doubt, have
-    /// none.
+    /// The steps that are due.
     fn late_steps(&self, now: Time) -> Vec<DueStep> {
-        let mut due = Vec::new();
+        let (seen, mut due) = (self.seen(), Vec::new());
         let mut look = |id: JobId, job: &Job, pool: Option<&PoolName>, ladder: &[LateStep]| {
-            if job.held(now) || !job.confirmed(now) {
-                return;
-            }
-            let waited = now.since(job.counted_since());
-            let steps = ladder.iter().filter(|step| waited >= step.after.get());
+            let is_due =
+                |step: &LateStep| seen.late_since(job, step.act, now).is_some_and(|since| now.since(since) >= step.after.get());
+            let steps = ladder.iter().filter(|step| is_due(step));
             due.extend(steps.map(|step| DueStep { job: id, pool: pool.cloned(), step: *step }));
         };
         for (name, pool) in self.spec.pools.iter().filter(|(_, pool)| !pool.spec.start_within.is_empty()) {
@@ -215,7 +212,7 @@ impl Controller {
             }
             Outcome::Failed(f) => {
                 self.throttle(&Api::Status(self.spec.payer(&key.app, &key.repo)), &f, now);
-                if self.late.not_taken(key, is_final(f.kind), now) {
+                if self.late.not_taken(key, is_final(f.kind), f.kind.may_have_worked(), now) {
                     self.step_failed(key.pool.clone(), text.job.1, LateAct::Tell, f.message, now);
                 }
             }

@@ -1,9 +1,10 @@
 //! How the controller takes an operator's orders ([`crate::steer`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Controller;
-use crate::ids::{InstanceId, PoolName};
+use crate::cases::CaseState;
+use crate::ids::{InstanceId, JobId, PoolName};
 use crate::journal::{What, Whom};
 use crate::reason::{EventReason, OrderAnswer, OrderRefusal};
 use crate::steer::{Order, Pause};
@@ -15,6 +16,9 @@ impl Controller {
     /// # Errors
     /// When the order names a pool or runner that does not exist.
     pub fn order(&mut self, order: &Order, now: Time) -> Result<OrderAnswer, OrderRefusal> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.order(order, now);
+        }
         match order {
             Order::Pause(pool, why) => {
                 self.known(pool)?;
@@ -59,7 +63,27 @@ impl Controller {
                 let paused = self.paused.contains_key(pool);
                 Ok(OrderAnswer::PoolAsked { pool: pool.clone(), runners: asked, paused })
             }
+            Order::RerunJob(job, why) => self.rerun_job(*job, why, now),
+            Order::RerunPool(pool, why) => {
+                self.known(pool)?;
+                let runs: BTreeSet<_> = self.cases.aside().filter(|case| case.pool == *pool).map(|case| case.event.run).collect();
+                match self.run_again(&runs, why, now) {
+                    0 => Err(OrderRefusal::NothingLost(pool.clone())),
+                    jobs => Ok(OrderAnswer::JobsAgain { jobs }),
+                }
+            }
         }
+    }
+
+    /// The other lost jobs of the run run again, too. Otherwise GitHub would begin an attempt without them, and take no other order.
+    fn rerun_job(&mut self, job: JobId, why: &str, now: Time) -> Result<OrderAnswer, OrderRefusal> {
+        if matches!(self.cases.get(job).map(|case| &case.state), Some(CaseState::Lost { .. })) {
+            return Ok(OrderAnswer::JobAgainBefore(job));
+        }
+        let run = self.cases.aside().find(|case| case.event.job == job).map(|case| case.event.run);
+        let Some(run) = run else { return Err(OrderRefusal::NotLost(job)) };
+        let jobs = self.run_again(&[run].into(), why, now);
+        Ok(OrderAnswer::JobsAgain { jobs })
     }
 
     /// Sets the pools that an earlier process was asked to pause. Must be called before the first manifests come in.

@@ -43,7 +43,7 @@ impl Controller {
             Action::Configure(asked) => self.configure_ended(asked, outcome, now),
             Action::Drain(ids) => self.drain_ended(ids, effect.reason.steps(), outcome, now),
             Action::Terminate(ids) => self.terminate_ended(ids, effect.reason.steps(), outcome, now),
-            Action::Deregister { list_id, name, .. } => self.deregister_ended(&name.instance, list_id, outcome, now),
+            Action::Deregister { list_id, name, .. } => self.deregister_ended(&name.instance, list_id, outcome, (began, now)),
             Action::DeleteSecrets(ids) => {
                 for (id, failure) in batch(ids, outcome) {
                     self.runner_answered(&id, failure, now, Runner::secret_deleted);
@@ -310,12 +310,16 @@ impl Controller {
         self.runner_answered(id, failure, now, done);
     }
 
-    fn deregister_ended(&mut self, instance: &InstanceId, list_id: &ListId, outcome: Outcome, now: Time) {
+    fn deregister_ended(&mut self, instance: &InstanceId, list_id: &ListId, outcome: Outcome, (began, now): (Time, Time)) {
         let failure = match outcome {
             // The wait that GitHub asks for belongs to the installation's budget, and not to this runner.
             Outcome::Failed(f) => Some(Failure { retry_after: None, ..f }),
             _ => None,
         };
+        let worked = failure.as_ref().is_none_or(|f| f.kind.may_have_worked());
+        if let Some(r) = self.world.runner_mut(instance).filter(|_| worked) {
+            r.perhaps_deregistered(began);
+        }
         if failure.as_ref().is_some_and(|f| f.kind == FailureKind::Conflict)
             && let Some(r) = self.world.runners().get(instance).filter(|r| r.drain().is_some())
         {

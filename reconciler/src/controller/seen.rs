@@ -101,8 +101,12 @@ impl Seen<'_> {
 
     /// Plans every pool and emits nothing, for `muster plan`.
     pub fn preview(&self, now: Time) -> Vec<Plan> {
-        let names: Vec<PoolName> = self.pool_names().into_iter().collect();
-        let by_pool = RunnersByPool::at(self.world, self.spec, &names, now);
+        self.preview_of(&self.pool_names().into_iter().collect::<Vec<_>>(), now)
+    }
+
+    /// Plans some pools and emits nothing.
+    pub(crate) fn preview_of(&self, names: &[PoolName], now: Time) -> Vec<Plan> {
+        let by_pool = RunnersByPool::at(self.world, self.spec, names, now);
         let plan = |name| {
             let plan = without_launch(self.view(), name, by_pool.of(name), self.refused(name), now);
             let gate = self.gate(&plan, by_pool.unconfigured(), now);

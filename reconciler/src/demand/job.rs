@@ -51,14 +51,17 @@ pub struct Job {
     /// Since when the job has asked for a runner, apart from holds: since it was first heard of, was last let go, or came to its
     /// pool.
     pub since: Time,
+    /// The same, but a trial of a held job does not begin it anew.
+    pub ready: Time,
+    /// The same, but not before a doubt was settled. GitHub may have held the job back until then.
+    pub sure: Time,
     /// Whether a message of the job was delivered before. A predecessor may then have launched for the job.
     pub redelivered: bool,
     /// Why GitHub's word is awaited. The job counts once GitHub has confirmed that it is queued, or has had the time to.
     pub doubt: Option<Doubt>,
     /// The newest hold, which may be over. While the hold lasts, the job does not count.
     pub hold: Option<Hold>,
-    /// The steps of `startWithin` that were taken, and since when the job had asked for a runner then. Steps of an earlier time are
-    /// history.
+    /// The steps of `startWithin` that were taken, and since when the job had been ready then. Steps of an earlier time are history.
     pub late: (Time, BTreeSet<LateAct>),
     /// When an event last said whether the job may start. GitHub's answer to an earlier question is older news.
     pub told: Time,
@@ -130,6 +133,8 @@ impl Job {
             event: JobEvent { waiting: false, ..event.clone() },
             first_seen: now,
             since: now,
+            ready: now,
+            sure: now,
             started: None,
             lost_runner: None,
             uninvited: false,
@@ -180,14 +185,24 @@ impl Job {
         self.hold.as_ref().filter(|h| h.why == HoldReason::Waiting).map_or(self.since, |h| h.until.max(self.since))
     }
 
+    /// Since when GitHub has not said that the job may not start. A hold by an idle runner's evidence is no word of GitHub.
+    pub fn ready_since(&self) -> Time {
+        self.hold.as_ref().filter(|h| h.why == HoldReason::Waiting).map_or(self.ready, |h| h.until.max(self.ready))
+    }
+
+    /// The job asks for a runner from now on: it came to its pool, or GitHub let it go.
+    pub(super) fn asks_anew(&mut self, now: Time) {
+        (self.since, self.ready, self.sure) = (now, now, now);
+    }
+
     /// Whether a step of `startWithin` was taken for the job.
     pub fn took_step(&self, act: LateAct) -> bool {
-        self.late.0 == self.counted_since() && self.late.1.contains(&act)
+        self.late.0 == self.ready_since() && self.late.1.contains(&act)
     }
 
     /// Notes a step of `startWithin`. Returns whether it is the first of its kind.
     pub(crate) fn take_step(&mut self, act: LateAct) -> bool {
-        let since = self.counted_since();
+        let since = self.ready_since();
         if self.late.0 != since {
             self.late = (since, BTreeSet::new());
         }
@@ -210,7 +225,8 @@ impl Job {
         match (answer, news) {
             (true, true) => self.check.answered = Some(now),
             (true, false) => self.check.not_before = now,
-            (false, _) => {}
+            // The job's runner may have been lost since the question.
+            (false, _) => self.check.not_before = self.check.not_before.max(now + HELD_ASKED),
         }
         answer && news
     }
@@ -220,6 +236,12 @@ impl Job {
         if !self.check.in_flight {
             self.check.not_before = self.check.not_before.min(now + HELD_ASKED);
         }
+    }
+
+    /// The job's runner is lost, so the job may be over. GitHub is asked as soon as about a held job, and then again in growing steps,
+    /// whatever was asked while the job was queued.
+    pub(crate) fn ask_anew(&mut self, now: Time) {
+        self.check = Confirmation { times: 0, not_before: self.check.not_before.min(now + HELD_ASKED), ..self.check };
     }
 
     /// The held job counts from now on, to see whether GitHub gives it to a runner.
@@ -238,8 +260,11 @@ impl Job {
             self.told_waiting(now);
         } else if self.hold.take().is_some_and(|hold| hold.holds(now)) {
             // GitHub has let the job go, or this is the late copy of an event from before the hold. GitHub says which.
-            self.since = now;
+            self.asks_anew(now);
             self.doubted(DoubtReason::ToldAgain, now, now);
+        } else {
+            // GitHub may have let the job go whose wait nobody told. No run is cancelled for that time.
+            self.sure = now;
         }
     }
 

@@ -41,6 +41,10 @@ pub struct ControllerSpec {
     pub sync: RunnerSync,
     /// The record of who used the instances, in `bucket`.
     pub usage: UsageRecord,
+    /// The flight recorder: everything that enters the core, and what it decides. Without `to`, nothing is recorded.
+    pub record: FlightRecord,
+    /// Whether several controllers may run, of which one acts and the others stand by. They agree by an object in `bucket`.
+    pub lease: bool,
     /// The addresses at which muster listens.
     pub listen: Listen,
     /// How often muster looks at each source.
@@ -106,6 +110,22 @@ pub struct UsageRecord {
 impl Default for UsageRecord {
     fn default() -> Self {
         UsageRecord { every: Span::secs(600) }
+    }
+}
+
+/// The flight recorder, which `muster replay` reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct FlightRecord {
+    /// Where the record is kept: `s3://BUCKET/PREFIX`, or a directory as an absolute path.
+    pub to: Option<String>,
+    /// Whether the record has branches, workflows, names of jobs and operators' reasons. Without them, no reason can be compared.
+    pub names: bool,
+}
+
+impl Default for FlightRecord {
+    fn default() -> Self {
+        FlightRecord { to: None, names: true }
     }
 }
 

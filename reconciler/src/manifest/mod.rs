@@ -32,7 +32,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AppName, ListId, Payer, PoolName};
 
-pub use controller::{ControllerManifest, ControllerSpec, Ignore, Intervals, Limits, Listen, Queues, RunnerSync, UsageRecord};
+pub use controller::{
+    ControllerManifest, ControllerSpec, FlightRecord, Ignore, Intervals, Limits, Listen, Queues, RunnerSync, UsageRecord,
+};
 pub use credentials::{GitHubApp, GitHubAppSpec, GitHubToken, GitHubTokenSpec};
 pub use document::{Problem, Problems, Text};
 pub use duration::Span;
@@ -50,8 +52,9 @@ pub use secret::SecretRef;
 /// The `apiVersion` of every document.
 pub const API_VERSION: &str = "muster/v1";
 
-/// Everything that the manifests of one directory say, validated. Only [`load()`] makes it.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Everything that the manifests of one directory say, validated. [`load()`] makes it, and a flight record holds it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Spec {
     /// The one Controller.
     pub controller: ControllerManifest,

@@ -235,6 +235,15 @@ fn kept_in_bucket(controller: &ControllerManifest, check: &mut Check<'_>) {
     if sync.every != Span::default() {
         check.within("spec.sync.every", sync.every, Span::secs(1), Span::secs(7 * 86_400));
     }
+    if controller.spec.lease && controller.spec.bucket.is_none() {
+        check
+            .fail("spec.lease", "needs `spec.bucket`, because the lease is an object there; write the bucket, or remove `lease`");
+    }
+    let to = controller.spec.record.to.as_deref();
+    let bucket = |to: &str| to.strip_prefix("s3://").is_some_and(|rest| !rest.starts_with('/') && !rest.is_empty());
+    if to.is_some_and(|to| !to.starts_with('/') && !bucket(to)) {
+        check.fail("spec.record.to", "is no place for a record; write s3://BUCKET/PREFIX, or a directory that begins with /");
+    }
     let usage = &controller.spec.usage;
     if usage.every != Span::default() {
         check.within("spec.usage.every", usage.every, Span::secs(1), Span::secs(3600));

@@ -53,6 +53,8 @@ pub enum Concern {
     },
     /// A pool has as many instances as its max allows, and its jobs wait.
     Full {
+        /// The runners that the pool has, and the launches under way.
+        has: u32,
         /// The pool.
         pool: PoolName,
         /// The most instances that the pool may have.
@@ -64,6 +66,8 @@ pub enum Concern {
     Lost {
         /// The pool.
         pool: PoolName,
+        /// Whether an order of an operator has some of them run again.
+        again: bool,
     },
     /// The runners of a pool got jobs of repositories that the pool does not list.
     Foreign {
@@ -143,11 +147,11 @@ impl Concern {
                 format!("GitHub gives nothing to the idle runners of pool {pool}, although jobs match")
             }
             Concern::NoCapacity { pool, why } => format!("EC2 launches nothing for pool {pool}: {why}"),
-            Concern::Full { pool, max } => {
-                format!("Pool {pool} is full: it has {} of {max} and more jobs wait", count(*max, "runner"))
+            Concern::Full { pool, has, max } => {
+                format!("Pool {pool} is full: it has {} of {max} and more jobs wait", count(*has, "runner"))
             }
             Concern::Unplaceable(why) => unplaceable(why),
-            Concern::Lost { pool } => format!("Jobs of pool {pool} lost their runners within the last hour"),
+            Concern::Lost { pool, .. } => format!("Jobs of pool {pool} lost their runners within the last hour"),
             Concern::Foreign { pool } => {
                 format!("Runners of pool {pool} got jobs of repositories that the pool does not list, within the last hour")
             }
@@ -191,6 +195,9 @@ impl Concern {
             }
             Concern::Unplaceable(Unmatched::Misfit { misfit: Misfit::Unasked { .. }, .. }) => {
                 "Name these labels in runs-on, too, or let the pool take jobs that do not".into()
+            }
+            Concern::Lost { pool, again: true } => {
+                format!("Run them again: muster rerun pool/{pool}; or let muster do it by itself: rerun.causes of the pool")
             }
             Concern::Lost { .. } => "Run them again at GitHub, or let muster do it: rerun.causes of the pool".into(),
             Concern::Foreign { .. } => "Give the pool a runner group of its own with selected repositories".into(),
@@ -240,10 +247,10 @@ mod tests {
             Concern::Paused { pool: pool(), pause: Pause { since: Time::ZERO, why: String::new() } },
             Concern::SwitchedOff { pool: pool() },
             Concern::NotServed { pool: pool(), why: NotServed { since: Time::ZERO, versions: vec!["2.1.0".into()] } },
-            Concern::Full { pool: pool(), max: 1 },
+            Concern::Full { pool: pool(), has: 1, max: 1 },
             Concern::Unplaceable(Unmatched::Misfit { nearest: pool(), misfit: lacks }),
             Concern::Unplaceable(Unmatched::NoLabels),
-            Concern::Lost { pool: pool() },
+            Concern::Lost { pool: pool(), again: true },
             Concern::Foreign { pool: pool() },
             Concern::NameTaken { instance: "i-1".into() },
             Concern::HeldLong { pool: pool() },

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{
     BootFailure, HandOver, HoldReason, LaunchFailure, LaunchReason, StepReason, Tripped, instances, seconds, text, words,
 };
+use crate::event::JobEvent;
 use crate::ids::{PoolName, RunnerId};
 use crate::labels::listed;
 use crate::manifest::LateAct;
@@ -17,6 +18,10 @@ use crate::rerun::{Again, NotAgain};
 use crate::stage::Stage;
 use crate::time::human;
 use crate::verdict::JobVerdict;
+
+/// What is said of the verdict `own` where an instance tells less than it could.
+const UNTOLD: &str =
+    "; its instance would not tell a full disk or a crash of its runner, because the pool has no bootstrap.reportStages";
 
 /// Why or how something happened.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -38,6 +43,9 @@ pub enum EventReason {
     },
     /// The job is over.
     Over {
+        /// What was known of the job, for whoever asks for it later.
+        #[serde(skip)]
+        of: Option<Arc<JobEvent>>,
         /// The conclusion of the job. None: no event told it.
         conclusion: Option<String>,
     },
@@ -73,6 +81,8 @@ pub enum EventReason {
         verdict: JobVerdict,
         /// The job's conclusion.
         conclusion: Option<String>,
+        /// Whether the instance tells neither a full disk nor a crash of its runner, so that the verdict `own` may be wrong there.
+        untold: bool,
     },
     /// GitHub was asked to run the job again.
     RunAgain {
@@ -240,10 +250,9 @@ impl fmt::Display for EventReason {
         match self {
             EventReason::Step(why) => why.fmt(f),
             EventReason::Asks { repo, labels } => write!(f, "{repo} asks for [{}]", listed(labels, ", ")),
-            EventReason::Taken { runner: Some(runner) } => write!(f, "{runner} took it"),
-            EventReason::Taken { runner: None } => f.write_str("a runner took it"),
-            EventReason::Over { conclusion: Some(conclusion) } => f.write_str(conclusion),
-            EventReason::Over { conclusion: None } => f.write_str("it has left the queue"),
+            EventReason::Taken { runner } => write!(f, "{} took it", runner.as_deref().unwrap_or("a runner")),
+            EventReason::Over { conclusion: Some(conclusion), .. } => f.write_str(conclusion),
+            EventReason::Over { conclusion: None, .. } => f.write_str("it has left the queue"),
             EventReason::Held { why } => write!(f, "held by GitHub: {why}"),
             EventReason::HandedOver { why, to } => write!(f, "its pool {why}, so pool {to} takes it"),
             EventReason::Uninvited { repo, group } => write!(
@@ -260,8 +269,9 @@ impl fmt::Display for EventReason {
                 )
             }
             EventReason::Lost => f.write_str("its runner is gone, and no event told that the job went well"),
-            EventReason::Judged { verdict, conclusion } => {
-                write!(f, "{}: {verdict}", conclusion.as_deref().unwrap_or("over"))
+            EventReason::Judged { verdict, conclusion, untold } => {
+                let untold = if *untold && *verdict == JobVerdict::Own { UNTOLD } else { "" };
+                write!(f, "{}: {verdict}{untold}", conclusion.as_deref().unwrap_or("over"))
             }
             EventReason::RunAgain { again, on_demand } => {
                 write!(f, "GitHub was asked to run {again} again{}", if *on_demand { ", on an on-demand instance" } else { "" })

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{count, words};
-use crate::ids::{InstanceId, PoolName};
+use crate::ids::{InstanceId, JobId, PoolName};
 use crate::steer::Pause;
 
 /// What comes of an order that the controller takes.
@@ -32,6 +32,13 @@ pub enum OrderAnswer {
         /// Whether the pool is paused, and so launches no others.
         paused: bool,
     },
+    /// Lost jobs are to run again.
+    JobsAgain {
+        /// The number of lost jobs.
+        jobs: u64,
+    },
+    /// The lost job was to run again already.
+    JobAgainBefore(JobId),
 }
 
 words! { OrderAnswer {
@@ -43,6 +50,8 @@ words! { OrderAnswer {
     RunnerAskedBefore => "runner_asked_before",
     RunnerGone => "runner_gone",
     PoolAsked => "pool_asked",
+    JobsAgain => "jobs_again",
+    JobAgainBefore => "job_again_before",
 }}
 
 impl fmt::Display for OrderAnswer {
@@ -60,6 +69,13 @@ impl fmt::Display for OrderAnswer {
                 let others = if *paused { "" } else { "; new ones are launched for jobs, because the pool is not paused" };
                 write!(f, "{} of pool {pool} {when}{others}", count(*runners, "runner"))
             }
+            OrderAnswer::JobsAgain { jobs } => write!(
+                f,
+                "GitHub is asked to run {} again once {} over, unless somebody else does",
+                count(*jobs, "lost job"),
+                if *jobs == 1 { "its run is" } else { "their runs are" }
+            ),
+            OrderAnswer::JobAgainBefore(job) => write!(f, "job {job} is to run again already"),
         }
     }
 }
@@ -73,4 +89,12 @@ pub enum OrderRefusal {
     /// No runner with this instance id is known.
     #[error("there is no runner `{0}`; a runner is forgotten a minute after its instance is gone")]
     NoRunner(InstanceId),
+    /// The job was not lost, or GitHub was asked to run it again, or muster has forgotten it.
+    #[error(
+        "job {0} cannot be run again from here: only jobs that went down with their machine can, once, and until muster restarts"
+    )]
+    NotLost(JobId),
+    /// No job of the pool was lost.
+    #[error("no lost job of pool `{0}` waits to be run again")]
+    NothingLost(PoolName),
 }

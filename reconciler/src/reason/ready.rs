@@ -9,6 +9,9 @@ pub enum Unready {
     /// No manifests were read.
     #[error("no manifests yet")]
     NoManifests,
+    /// This process does not hold the lease. Another one may.
+    #[error("this process stands by: it does not hold the lease")]
+    StandsBy,
     /// The first complete sweep of EC2 is under way or comes next.
     #[error("no complete sweep of EC2 yet: under way")]
     NotSwept,

@@ -11,7 +11,7 @@ impl fmt::Display for JobVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             JobVerdict::Infrastructure(cause) => write!(f, "{}, and the job's steps show that it was cut short", cause.said()),
-            JobVerdict::Own => f.write_str("the job failed by itself or was cancelled; its machine was well"),
+            JobVerdict::Own => f.write_str("the job failed by itself or was cancelled; nothing speaks against its machine"),
             JobVerdict::Unknown(Doubtful::Steps(cause)) => {
                 write!(f, "unknown: {}, but the job's steps do not show that it was cut short", cause.said())
             }
@@ -57,8 +57,9 @@ impl fmt::Display for NotAgain {
         match self {
             NotAgain::Newer => f.write_str("its run has a newer attempt already"),
             NotAgain::Beside => f.write_str(
-                "some jobs of the run failed by themselves, so GitHub runs one lost job at a time, and it runs another one now; run this \
-                 one again by hand",
+                "some jobs of the run failed by themselves, so GitHub can run one lost job again but not two, and it runs another one now; \
+                 that is a new attempt of the run, and muster leaves a run with a newer attempt alone, so that nothing runs twice; run \
+                 this one again by hand",
             ),
             NotAgain::Cancelled => f.write_str("somebody cancelled the run"),
             NotAgain::Attempts => f.write_str("its run has had as many attempts as the pool's rerun.attempts follows up"),

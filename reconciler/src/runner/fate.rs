@@ -35,13 +35,31 @@ impl Runner {
         let before = |at: Time| at + CONSISTENCY_LAG <= ended;
         let gone = self.gone_at().is_some_and(before);
         let silent = self.registration().and_then(Registration::silent_since).is_some_and(before);
-        (gone || silent && self.was_online()).then_some(Cause::Lost)
+        if gone || silent && self.was_online() {
+            return Some(Cause::Lost);
+        }
+        // GitHub may give a runner a job in the moment in which muster deletes its registration. The job ends with the registration, and
+        // the instance shuts itself down in order.
+        self.delete_asked().is_some_and(|at| at <= ended).then_some(Cause::Muster)
     }
 
     /// Whether the machine was well after its job, whose end was told at `ended`: the instance ended itself, or a list that began a
-    /// minute later shows its runner online.
-    pub fn outlived(&self, ended: Time) -> bool {
-        self.state_reason().is_some_and(by_itself) || self.was_online_after(ended + CONSISTENCY_LAG * 2)
+    /// minute later shows its runner online. `watched` says whether this process has looked at instances since well before `ended`.
+    pub fn outlived(&self, ended: Time, watched: bool) -> bool {
+        self.ended_itself() && self.seen_alive(watched) || self.was_online_after(ended + CONSISTENCY_LAG * 2)
+    }
+
+    /// Whether the instance shut itself down while this process may not have looked. So nobody knows whether its job was over before.
+    pub fn ended_unseen(&self, watched: bool) -> bool {
+        self.ended_itself() && !self.seen_alive(watched)
+    }
+
+    fn ended_itself(&self) -> bool {
+        self.state_reason().is_some_and(by_itself)
+    }
+
+    fn seen_alive(&self, watched: bool) -> bool {
+        self.launched_here() || watched && self.was_online()
     }
 
     /// Whether spot takes the instance back, or has done so. EC2's notice says so, or else its reason for the instance's end.
@@ -62,9 +80,8 @@ impl Runner {
     /// Whether spot has left the instance alone: one of its jobs succeeded, or the instance ended itself after a job, or its runner
     /// is still there `long` after the launch.
     pub fn left_to_serve(&self, long: Duration, now: Time) -> bool {
-        let ended_itself = || self.state_reason().is_some_and(by_itself);
         let lasts = || self.was_online() && self.gone_at().is_none() && now.since(self.first_seen()) >= long;
-        !self.taken_back() && (self.job().has_gone_well() || self.had_job() && ended_itself() || lasts())
+        !self.taken_back() && (self.job().has_gone_well() || self.had_job() && self.ended_itself() || lasts())
     }
 
     fn had_job(&self) -> bool {

@@ -31,6 +31,9 @@ pub(super) struct GitHubView {
     /// When this process saw the runner turn busy in GitHub's list. Its job may still look queued, as far as events told. None
     /// for a runner that was found busy, because its job is a predecessor's story.
     busy_since: Option<Time>,
+    /// When muster first asked GitHub to delete the row, of the calls that did or may have. A job that GitHub gave the runner in that
+    /// moment ended with it.
+    delete_asked: Option<Time>,
 }
 
 /// A runner's row in GitHub's list.
@@ -250,10 +253,11 @@ impl GitHubView {
 }
 
 impl Runner {
-    /// Whether a complete sweep of the runner's list that began at `then` or later shows the runner online or busy.
+    /// Whether a complete sweep of the runner's list that began at `then` or later shows the runner online or busy. A list without the
+    /// runner's row does not: GitHub deletes the row of a single-use runner with its job, also when the machine went under it.
     pub(crate) fn was_online_after(&self, then: Time) -> bool {
         let looked = self.github.list_seen.is_some_and(|began| began >= then);
-        looked && self.registration().is_some_and(Registration::last_shown_in_use)
+        looked && self.listed().is_some_and(Registration::last_shown_in_use)
     }
 
     /// The runner's row in GitHub's list. None: no list has shown one, or muster deleted it.
@@ -380,6 +384,16 @@ impl Runner {
         }
         self.github.idle_since = (online && !working).then(|| self.github.idle_since.unwrap_or(now));
         first
+    }
+
+    /// A call that began at `began` deleted the runner's registration, or may have.
+    pub fn perhaps_deregistered(&mut self, began: Time) {
+        self.github.delete_asked.get_or_insert(began);
+    }
+
+    /// When muster asked for the deletion of the runner's registration. None: it did not, or GitHub refused.
+    pub(super) fn delete_asked(&self) -> Option<Time> {
+        self.github.delete_asked
     }
 
     /// The runner's registration was deleted.

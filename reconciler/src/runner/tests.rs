@@ -10,6 +10,7 @@ use crate::market::Market;
 use crate::reason::StepReason;
 use crate::runner::DrainOutcome;
 
+mod fate;
 mod told;
 
 /// Every order of the events of two jobs in which each job's own events stay in order.

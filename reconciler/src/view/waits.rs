@@ -1,5 +1,7 @@
 //! How long jobs wait, as people see it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// How long something took, over the last hour or day. The times are rounded up, by a fifth at most.
@@ -15,7 +17,7 @@ pub struct SpanView {
 }
 
 /// One hour of a day.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HourView {
     /// When the hour began, in milliseconds since 1970.
@@ -24,6 +26,13 @@ pub struct HourView {
     pub waits: Option<SpanView>,
     /// How long the runners took to start that came online within the hour. None: no runner did.
     pub starts: Option<SpanView>,
+    /// How many jobs waited at most so many milliseconds, but longer than the number before. Hours of several pools and processes
+    /// can be added up by it.
+    #[serde(skip)]
+    pub wait_counts: BTreeMap<u64, u32>,
+    /// The same for the starts.
+    #[serde(skip)]
+    pub start_counts: BTreeMap<u64, u32>,
 }
 
 /// How long the jobs of a pool wait: from queued to started. The time for which GitHub held a job back does not count.

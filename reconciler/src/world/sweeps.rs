@@ -15,6 +15,8 @@ impl World {
         let (mut shown, mut late) = (BTreeSet::new(), BTreeMap::new());
         for s in seen {
             shown.insert(&s.id);
+            // Also an instance that has ended settles what came of its launch.
+            let ordered = s.intent.as_ref().and_then(|i| self.pending.get_mut(i)).and_then(|p| p.shows(&s.id));
             if s.state == InstanceState::Terminated && !self.runners.contains_key(&s.id) {
                 let looked = |list: &ListId| self.freshness(&Source::Runners(list.clone())).is_some_and(|f| f.previous.is_some());
                 self.left_lists.extend(s.list_id.clone().filter(|list| !looked(list)));
@@ -23,7 +25,6 @@ impl World {
                 }
                 continue;
             }
-            let ordered = s.intent.as_ref().and_then(|i| self.pending.get_mut(i)).map(|p| p.shows(&s.id));
             let runner = self.entry(&s.id, &s.pool, now);
             if let Some(ordered) = ordered {
                 runner.found_to_be_ours(ordered.as_ref());

@@ -13,7 +13,7 @@ use muster_reconciler::effect::{
 use muster_reconciler::event::{InstanceState, JobAbout, JobEvent, JobState};
 use muster_reconciler::fact::Fact;
 use muster_reconciler::failure::{Failure, FailureKind};
-use muster_reconciler::ids::{InstanceId, JobId, ListId, MessageId, PoolName, RunId, RunnerId, RunnerName};
+use muster_reconciler::ids::{InstanceId, Intent, JobId, ListId, MessageId, PoolName, RunId, RunnerId, RunnerName};
 use muster_reconciler::manifest::{GitHubApp, RunnerPool, Spec};
 use muster_reconciler::market::Market;
 use muster_reconciler::rerun::RunSighting;
@@ -34,6 +34,7 @@ pub fn secs(n: u64) -> Duration {
 #[derive(Clone, Debug)]
 pub struct SceneRunner {
     pub pool: PoolName,
+    pub intent: Option<Intent>,
     pub state: InstanceState,
     pub launched_at: Time,
     pub labels: Arc<[String]>,
@@ -76,6 +77,8 @@ pub struct Scene {
     pub hold_launches: bool,
     /// Whether drains stay without an answer.
     pub hold_drains: bool,
+    /// Whether EC2 answers no sweep.
+    pub blind: bool,
     /// How many more drains and terminations get no answer.
     pub time_outs: u32,
     /// Whether those without an answer do nothing.
@@ -117,6 +120,7 @@ impl Scene {
             jobs: 0,
             hold_launches: false,
             hold_drains: false,
+            blind: false,
             time_outs: 0,
             time_outs_in_vain: true,
             refuse_drains: false,
@@ -198,8 +202,9 @@ impl Scene {
             for effect in std::mem::take(&mut todo) {
                 let held = self.hold_drains && matches!(effect.action, Action::Drain(_))
                     || self.hold_launches && matches!(effect.action, Action::Launch(_));
-                let times_out = self.time_outs > 0 && matches!(effect.action, Action::Drain(_) | Action::Terminate(_));
-                self.time_outs -= u32::from(times_out);
+                let ends = self.time_outs > 0 && matches!(effect.action, Action::Drain(_) | Action::Terminate(_));
+                self.time_outs -= u32::from(ends);
+                let times_out = ends || self.blind && matches!(effect.action, Action::Sweep(Source::Instances));
                 let kind = if self.time_outs_in_vain { FailureKind::Unavailable } else { FailureKind::Ambiguous };
                 let mut outcome = Outcome::Failed(Failure::new(kind, "no answer"));
                 if !times_out {
@@ -282,6 +287,7 @@ impl Scene {
         for id in &ids {
             let new = SceneRunner {
                 pool: l.pool.clone(),
+                intent: Some(l.intent.clone()),
                 state: InstanceState::Running,
                 launched_at: self.now,
                 labels: Arc::default(),
@@ -369,7 +375,7 @@ pub fn sighting((id, b): (&InstanceId, &SceneRunner)) -> InstanceSighting {
         id: id.clone(),
         pool: b.pool.clone(),
         list_id: b.list.clone(),
-        intent: None,
+        intent: b.intent.clone(),
         max_lifetime: b.max_lifetime,
         state: b.state,
         launched_at: b.launched_at,

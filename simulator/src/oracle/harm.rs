@@ -24,7 +24,7 @@
 use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
-use muster_reconciler::effect::{Launch, Launched};
+use muster_reconciler::effect::{Action, Launch, Launched};
 use muster_reconciler::event::{JobEvent, JobState};
 use muster_reconciler::ids::{InstanceId, JobId};
 use muster_reconciler::matching::Route;
@@ -51,16 +51,9 @@ const COSTS: [(Fault, u64); 8] = [
 /// A job of this age is asked about before an instance is launched for it.
 pub(super) const OLD_NEWS: Duration = Duration::from_secs(120);
 
-/// The faults that may keep GitHub from answering a question about a job.
-const UNANSWERED: [Fault; 7] = [
-    Fault::Refused,
-    Fault::Unanswered,
-    Fault::GitHubErrors,
-    Fault::GitHubOutage,
-    Fault::SecondaryLimit,
-    Fault::PrimaryLimit,
-    Fault::CheckNotFound,
-];
+/// The faults that may keep GitHub from answering.
+pub(super) const UNANSWERED: [Fault; 6] =
+    [Fault::Refused, Fault::Unanswered, Fault::GitHubErrors, Fault::GitHubOutage, Fault::SecondaryLimit, Fault::PrimaryLimit];
 
 /// How long the controller may take to see what a list shows.
 const LOOKS: Duration = Duration::from_secs(15);
@@ -145,7 +138,7 @@ impl Oracle {
         let stale = news.state == JobState::Queued && job.state != JobState::Queued;
         let knows = |c: &Controller| c.view().world.started() <= job.queued_at || c.view().demand.jobs().contains_key(&news.job);
         let young = truth.now().since(job.queued_at) < OLD_NEWS;
-        let unanswered = UNANSWERED.iter().any(|fault| truth.nature.luck.count(*fault) > 0);
+        let unanswered = UNANSWERED.iter().chain(&[Fault::CheckNotFound]).any(|fault| truth.nature.luck.count(*fault) > 0);
         self.allowance += u64::from(stale && (young || unanswered) && !truth.controller.is_some_and(knows));
     }
 
@@ -155,6 +148,11 @@ impl Oracle {
         let Some(BootStage::Working(job)) = truth.machines.get(id).map(Machine::stage) else { return None };
         let now = truth.now();
         let started = truth.github.jobs().get(&job).and_then(|j| j.started_at).unwrap_or_default();
+        if request.held && started > request.sent_at {
+            self.late_kills += 1;
+            self.excuse_instance(id);
+            return Some(format!("job {job} on {id} is killed by a call that was in the hand of a stopped process: {how}"));
+        }
         let knew = request.knew.contains(id);
         let ran = human(now.since(started));
         if knew || started + RACE <= request.sent_at {
@@ -188,6 +186,15 @@ impl Oracle {
     /// Allows so many more launches. See the module's text.
     pub(crate) fn allow(&mut self, launches: u64) {
         self.allowance += launches;
+    }
+
+    /// A call arrives that a process had in its hand while it was stopped. Another process may have counted on these instances since.
+    pub(crate) fn excuse_late_end(&mut self, action: &Action) {
+        match action {
+            Action::Drain(ids) | Action::Terminate(ids) => self.excused.extend(ids.iter().cloned()),
+            Action::Deregister { name, .. } => self.excuse_instance(&name.instance),
+            _ => {}
+        }
     }
 
     /// Records that the instance cannot do what it was launched for, so that its replacement is allowed.

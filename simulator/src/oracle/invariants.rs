@@ -63,6 +63,8 @@ impl Oracle {
         self.look_at_held_jobs(truth, now);
         self.look_at_pools(truth, now);
         self.look_at_pauses(truth, now);
+        self.look_at_untold_jobs(truth);
+        self.look_at_shares(truth);
         self.look_at_lost_webhooks(truth, now);
         if self.looks.is_multiple_of(RARE) {
             self.look_at_views(truth, now);
@@ -164,12 +166,29 @@ impl Oracle {
                 | JobReason::LeftQueue => false,
                 _ => word.waits,
             };
+            if let JobReason::NotServed { pool, why, .. } = &why {
+                self.judge_not_served(pool, why.since, truth);
+            }
             if lie {
                 let said = if word.waits { "that it waits" } else { "that it is queued" };
                 let what = format!("GitHub said of job {id} {said}, {} ago, and muster says: {}", human(age), why.say(now));
                 self.blame(Invariant::Truth, now, what);
             }
         }
+    }
+
+    /// Truth: a pool that is said to be not served has got no job since, as far as the process heard.
+    fn judge_not_served(&mut self, pool: &PoolName, since: Time, truth: Truth<'_>) {
+        let now = truth.now();
+        let Some(given) = self.process_view.given_at(pool).filter(|given| *given > since && now.since(*given) >= KNOWABLE) else {
+            return;
+        };
+        let what = format!(
+            "pool {pool} is said to have got no job for {}, and one of its runners began one {} ago",
+            human(now.since(since)),
+            human(now.since(given))
+        );
+        self.blame(Invariant::Truth, now, what);
     }
 
     /// Truth: no more jobs are held by idle runners than runners sat idle. A list that shows a busy runner as idle misleads muster.

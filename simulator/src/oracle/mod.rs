@@ -15,6 +15,7 @@ mod pause;
 mod process_view;
 mod quiescence;
 mod retry;
+mod share;
 mod truth;
 mod verdict;
 
@@ -23,10 +24,11 @@ use std::fmt;
 
 use muster_reconciler::effect::Input;
 use muster_reconciler::ids::{InstanceId, Intent, JobId, PoolName};
+use muster_reconciler::late::{NoticeKey, StatusState};
 use muster_reconciler::time::Time;
 
 pub(super) use invariants::CHECK_EVERY;
-use process_view::ProcessView;
+pub(super) use process_view::ProcessView;
 pub use quiescence::Unrest;
 pub(super) use truth::Truth;
 pub use verdict::Verdicts;
@@ -70,6 +72,7 @@ pub enum Invariant {
     L4,
     /// Nothing that failed is tried again before its backoff is over.
     L5,
+    /// A pool that is said to be not served by GitHub has got no job in that time, as far as the process heard.
     /// What muster says of a job is true, once GitHub's last word on the job has been known for 90 s: a job that GitHub says waits
     /// is held, and no other job is said to wait by GitHub's word. No more jobs of a pool are said to be held by idle runners than
     /// runners sat idle for four minutes.
@@ -90,10 +93,17 @@ pub enum Invariant {
     /// by muster.
     Verdict,
     /// No run is cancelled whose jobs GitHub keeps waiting, or whose jobs have not waited for as long as the pool's `startWithin`
-    /// says. No commit says for ever that jobs wait.
+    /// says. No commit says for ever that jobs wait. A job that no pool takes, or whose pool GitHub does not serve, is told on its commit in
+    /// time and once.
     Late,
     /// A paused pool launches nothing, and its jobs are told so. A pool that was resumed is paused no more (see [`pause`]).
     Pause,
+    /// No repository has more instances of a pool launched for it than `capacity.perRepository` says, and a job above that is told so
+    /// (see [`share`]).
+    Share,
+    /// Of several processes, one holds the lease. The others do nothing. EC2 launches nothing of which the holder of the lease does not
+    /// know.
+    Lease,
     /// Every job, pool and runner has a reason. The controller's wake-up time moves on. No message of a waiting job becomes
     /// a dead letter.
     Sound,
@@ -122,6 +132,8 @@ impl Invariant {
             Invariant::Verdict => "verdict",
             Invariant::Late => "late",
             Invariant::Pause => "pause",
+            Invariant::Share => "share",
+            Invariant::Lease => "lease",
             Invariant::Truth => "truth",
             Invariant::Vain => "vain",
             Invariant::Wait => "wait",
@@ -178,6 +190,13 @@ pub struct Oracle {
     process_view: ProcessView,
     /// The first process that used each intent.
     intents: BTreeMap<Intent, u32>,
+    /// The launches that each process found in the lease when it took it.
+    inherited: BTreeSet<(Intent, u32)>,
+    /// A process goes on that was stopped, and sends at once what it had wanted to send earlier. The other side throttles what is too
+    /// much.
+    pub(super) going_on: bool,
+    /// How many jobs were killed by a call that a process had in its hand while it was stopped (decision 0029).
+    pub late_kills: u64,
     /// Every instance that we ever launched.
     instances: BTreeSet<InstanceId>,
     /// Instances that could not do what they were launched for, by no fault of the controller.
@@ -208,8 +227,16 @@ pub struct Oracle {
     refused: Vec<isolation::RefusedLaunch>,
     /// Since when each pool has had room and launched nothing.
     roomy: BTreeMap<PoolName, Time>,
+    /// Since when more jobs of a repository are said to get a runner of a pool than its share has room for.
+    above: BTreeMap<(PoolName, String), Time>,
     /// When an operator last paused or resumed each pool.
     steered: BTreeMap<PoolName, Time>,
+    /// When the manifests last changed.
+    spec_changed: Time,
+    /// What each process told each commit last, and when.
+    told: BTreeMap<(u32, NoticeKey), (StatusState, Time)>,
+    /// The jobs whose machine failed under them and told nobody.
+    untold: BTreeSet<JobId>,
 }
 
 impl Oracle {
@@ -223,11 +250,25 @@ impl Oracle {
     /// A new process of the controller starts, and knows nothing.
     pub(super) fn new_process(&mut self) {
         self.process_view = ProcessView::default();
+        self.told.clear();
+    }
+
+    /// Another process is looked at from now on. Returns what the one before knew.
+    pub(super) fn change_process(&mut self, view: ProcessView) -> ProcessView {
+        std::mem::replace(&mut self.process_view, view)
+    }
+
+    /// A process has taken the lease, and found these launches there.
+    pub(super) fn inherits(&mut self, process: u32, launches: &BTreeSet<Intent>) {
+        self.inherited.extend(launches.iter().map(|intent| (intent.clone(), process)));
+        self.process_view.inherits(launches);
+        self.told.clear();
     }
 
     /// The manifests have changed.
     pub(super) fn new_spec(&mut self, truth: Truth<'_>) {
         self.note_floor(truth);
+        self.spec_changed = truth.now();
         self.process_view.new_spec();
     }
 

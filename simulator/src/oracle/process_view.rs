@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use muster_reconciler::effect::{Action, Effect, Input, JobMessage, Outcome, Resource, Source, Swept};
 use muster_reconciler::event::JobState;
-use muster_reconciler::ids::{EffectId, InstanceId, JobId, ListId as List, MessageId, Payer, RunnerId, RunnerName};
+use muster_reconciler::ids::{
+    EffectId, InstanceId, Intent, JobId, ListId as List, MessageId, Payer, PoolName, RunnerId, RunnerName,
+};
 use muster_reconciler::manifest::Limits;
 use muster_reconciler::reason::{Reason, StepReason};
 use muster_reconciler::time::{Time, human};
@@ -40,6 +42,10 @@ pub struct ProcessView {
     /// The other side's token buckets, as if only this process made calls.
     buckets: BTreeMap<&'static str, Option<TokenBucket>>,
     retries: Retries,
+    /// When an event last told that a runner of each pool began a job.
+    given: BTreeMap<PoolName, Time>,
+    /// The jobs that have left the queue, as events or answers said.
+    begun: BTreeSet<JobId>,
     /// The messages that came.
     messages: BTreeSet<MessageId>,
     /// When each question about a job was asked.
@@ -67,6 +73,11 @@ impl ProcessView {
         self.running.contains_key(id) || self.busy.values().any(|instances| instances.contains(id))
     }
 
+    /// When an event last told that a runner of the pool began a job.
+    pub(super) fn given_at(&self, pool: &PoolName) -> Option<Time> {
+        self.given.get(pool).copied()
+    }
+
     /// GitHub's last word on a queued job, as the process heard it.
     pub(super) fn word(&self, job: JobId) -> Option<Word> {
         self.words.get(&job).copied()
@@ -76,6 +87,11 @@ impl ProcessView {
     pub(super) fn limited(&self, payer: &Payer, now: Time) -> bool {
         let of = [None, Some(Resource::Registration), Some(Resource::Core)];
         of.into_iter().any(|of| self.exhausted.get(&(payer.clone(), of)).is_some_and(|until| *until > now))
+    }
+
+    /// These launches were asked for by a predecessor, so asking again keeps to the backoff of each.
+    pub(super) fn inherits(&mut self, launches: &BTreeSet<Intent>) {
+        self.retries.asked.extend(launches.iter().cloned());
     }
 
     /// The manifests changed, which may have removed what a pool waited for.
@@ -95,6 +111,13 @@ impl ProcessView {
                     if self.messages.insert(*id) && event.state == JobState::Queued {
                         self.words.insert(event.job, Word { waits: event.waiting, at: now, asked: None });
                     }
+                    let news = event.state != JobState::Queued && self.begun.insert(event.job);
+                    // A stranger may give a runner a name of ours. What GitHub gives that runner, it does not give the pool.
+                    let ours = !event.runner_id.is_some_and(is_stranger) && event.state == JobState::InProgress;
+                    let begun = event.runner.as_deref().filter(|_| news && ours);
+                    if let Some(name) = begun.and_then(|name| RunnerName::parse_ours(name, cluster)) {
+                        self.given.insert(name.pool, now);
+                    }
                     self.hear_job(event.job, event.state, (event.runner.as_deref(), event.runner_id), cluster);
                 }
             }
@@ -113,6 +136,7 @@ impl ProcessView {
                 match (outcome, source) {
                     (Outcome::Job(j), _) => {
                         self.retries.job_heard(j.job, j.run);
+                        self.begun.extend(j.state.filter(|state| *state != JobState::Queued).map(|_| j.job));
                         // An answer to an older question is no news.
                         let news = asked.is_some_and(|asked| self.words.get(&j.job).is_none_or(|word| asked >= word.at));
                         if news && j.state.is_none_or(|state| state == JobState::Queued) {
@@ -141,6 +165,7 @@ impl ProcessView {
             | Input::Versions(_)
             | Input::Ec2(_)
             | Input::Tick
+            | Input::Lead(..)
             | Input::Shutdown => {}
         }
     }
@@ -191,7 +216,7 @@ impl Oracle {
     pub(crate) fn judge_effect(&mut self, effect: Effect, process: u32, truth: Truth<'_>) -> Request {
         let now = truth.now();
         let (name, action) = (api(&effect.action), &effect.action);
-        if self.process_view.over_rate(name, &truth.spec.controller.spec.limits, now) {
+        if !self.going_on && self.process_view.over_rate(name, &truth.spec.controller.spec.limits, now) {
             self.blame(Invariant::S7, now, format!("{name} was called more often than the other side admits"));
         }
         if let Some((payer, resource)) = counts_against(action, truth.spec) {
@@ -206,23 +231,34 @@ impl Oracle {
         if let Some(hasty) = self.process_view.retries.sets_out(&effect, known, now) {
             self.blame(Invariant::L5, now, hasty);
         }
-        self.judge_turn(&effect, truth);
-        let mut request = Request { process, sent_at: now, effect, knew: Vec::new(), max: u32::MAX };
-        self.judge_target(&mut request, truth);
+        // A predecessor has decided on that launch.
+        let inherited =
+            matches!(&effect.action, Action::Launch(launch) if self.inherited.contains(&(launch.intent.clone(), process)));
+        if !inherited {
+            self.judge_turn(&effect, truth);
+        }
+        let mut request = Request { process, sent_at: now, effect, knew: Vec::new(), max: u32::MAX, held: false };
+        self.judge_target(&mut request, inherited, truth);
         request
     }
 
-    fn judge_target(&mut self, request: &mut Request, truth: Truth<'_>) {
+    fn judge_target(&mut self, request: &mut Request, inherited: bool, truth: Truth<'_>) {
         let (now, process) = (truth.now(), request.process);
         let effect = &request.effect;
         match &effect.action {
             Action::Sweep(source) => {
                 self.process_view.sources.insert(effect.id, source.clone());
             }
+            Action::Launch(launch) if inherited => {
+                request.max = truth.spec.pools.get(&launch.pool).map_or(0, |p| p.spec.capacity.max);
+            }
             Action::Launch(launch) => {
                 self.judge_look("Launch", now);
                 self.judge_market(launch, effect, truth);
-                self.judge_pause(launch, truth);
+                self.judge_share(launch, effect, truth);
+                if !self.going_on {
+                    self.judge_pause(launch, truth);
+                }
                 request.max = truth.spec.pools.get(&launch.pool).map_or(0, |p| p.spec.capacity.max);
                 let first = *self.intents.entry(launch.intent.clone()).or_insert(process);
                 if first != process {

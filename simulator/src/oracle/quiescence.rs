@@ -7,6 +7,7 @@ use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{Action, Source};
 use muster_reconciler::event::JobState;
 use muster_reconciler::ids::{InstanceId, PoolName};
+use muster_reconciler::manifest::{LateAct, late_after};
 use muster_reconciler::plan::DRAIN_DEADLINE;
 use muster_reconciler::runner::Runner;
 use muster_reconciler::time::{Time, human};
@@ -15,7 +16,11 @@ use super::{Invariant, Truth, Violation};
 use crate::event::Event;
 use crate::github::{TrueHold, TrueJob, in_scope};
 use crate::instances::Machine;
+use crate::job_end::JobEnd;
 use crate::registry::fits;
+
+/// How long after the time of `cancel` muster may still ask GitHub before it has a run cancelled: two of its longest waits.
+const ASKED: Duration = Duration::from_secs(3600);
 
 /// Why a world is not at rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +61,17 @@ impl Truth<'_> {
     pub(crate) fn waits(&self) -> bool {
         // A job that GitHub holds back now may later go to a warm runner of any pool.
         let held = self.github.unfinished().any(|(_, j)| j.hold != TrueHold::No);
-        self.github.reruns() > 0 || held || self.undelivered() || self.burying()
+        self.github.reruns() > 0 || held || self.undelivered() || self.burying() || self.may_rerun()
+    }
+
+    /// Whether the controller may still run a job again that went down with its machine. Its case leaves a message on the queue as a rule. If
+    /// the webhook of the job's end was lost for good, there is no message, and the controller takes up to half an hour to ask GitHub.
+    fn may_rerun(&self) -> bool {
+        let Some(controller) = self.controller else { return false };
+        let known = controller.view().demand.jobs();
+        let lost = || self.github.jobs().iter().filter(|(_, job)| job.end == Some(JobEnd::CutShort));
+        controller.cases_open() > 0
+            || lost().any(|(id, _)| known.get(id).is_some_and(|job| job.event.state != JobState::Completed))
     }
 
     /// Whether a redelivered webhook may still tell of a job that is over by now. The controller then launches an instance
@@ -83,13 +98,22 @@ impl Truth<'_> {
         self.controller.is_none_or(|c| launching(c) || c.view().world.runners().iter().any(ended))
     }
 
-    /// Whether a warm runner will come near its `maxLifetime` in this time. Its replacement does not count as unrest.
+    /// Whether a warm runner will come near its `maxLifetime` in this time, or a queued job near its `cancel`. What muster does then does
+    /// not count as unrest.
     pub(crate) fn ages_within(&self, long: Duration) -> bool {
         self.cloud.instances().values().filter(|i| i.live()).any(|i| {
             let (age, most) = (self.now().since(i.launched_at()), i.max_lifetime(self.spec));
             let early = (most / 4 * 3).min(most.saturating_sub(DRAIN_DEADLINE).max(most / 2));
             age + long + Duration::from_secs(120) >= early
-        })
+        }) || self.cancels_within(long)
+    }
+
+    /// Whether muster may still have the run of a queued job cancelled in this time. It first asks GitHub, again and again.
+    fn cancels_within(&self, long: Duration) -> bool {
+        let ladders = self.spec.pools.values().filter_map(|pool| late_after(&pool.spec.start_within, LateAct::Cancel));
+        let Some(latest) = ladders.max() else { return false };
+        let queued = self.github.unfinished().filter(|(_, job)| job.state == JobState::Queued);
+        queued.map(|(_, job)| self.now().since(job.unsaid_since)).any(|waited| waited <= latest + long + ASKED)
     }
 
     /// What keeps the world from rest. Empty: nothing does. The answer is right only if no jobs are still to come.

@@ -21,6 +21,7 @@ enum RetryKey {
     Message(MessageId),
     Delivery(AppName, DeliveryId),
     Run(RunId),
+    Cancellation(RunId),
     Notice(NoticeKey),
 }
 
@@ -39,7 +40,7 @@ pub(super) struct Retries {
     flights: BTreeMap<EffectId, Vec<RetryKey>>,
     failed: BTreeMap<RetryKey, FailedTimes>,
     /// Intents that were sent before.
-    asked: BTreeSet<Intent>,
+    pub(super) asked: BTreeSet<Intent>,
     /// The jobs of each run.
     runs: BTreeMap<RunId, BTreeSet<JobId>>,
 }
@@ -56,7 +57,7 @@ fn keys(action: &Action) -> Vec<RetryKey> {
         Action::LookAtRun { run, .. } => vec![RetryKey::Run(*run)],
         // A rerun that GitHub refuses is looked at before it is asked for again.
         Action::Rerun { .. } => Vec::new(),
-        Action::CancelRun { run, .. } => vec![RetryKey::Run(*run)],
+        Action::CancelRun { run, .. } => vec![RetryKey::Cancellation(*run)],
         Action::Tell(key, _) => vec![RetryKey::Notice(key.clone())],
         Action::Redeliver { app, delivery } => vec![RetryKey::Delivery(app.clone(), *delivery)],
         Action::Sweep(source) => vec![RetryKey::Source(source.clone())],
@@ -81,7 +82,7 @@ fn least(key: &RetryKey, failure: &Failure, times: u32) -> Option<Duration> {
         RetryKey::Pool(_) if failure.kind == FailureKind::Throttled => Duration::from_secs(1),
         RetryKey::Pool(_) => Duration::from_secs(30),
         // S7 judges GitHub's rate limit for these, too.
-        RetryKey::Job(_) | RetryKey::Run(_) | RetryKey::Notice(_) | RetryKey::Delivery(..) => {
+        RetryKey::Job(_) | RetryKey::Run(_) | RetryKey::Cancellation(_) | RetryKey::Notice(_) | RetryKey::Delivery(..) => {
             return Some(Duration::from_secs(60));
         }
         // A message that is due may take along others.

@@ -13,13 +13,22 @@ impl Oracle {
         let end = truth.github.jobs().get(&job).and_then(|job| job.end);
         let wrong = match verdict {
             JobVerdict::Infrastructure(_) => end != Some(JobEnd::CutShort),
-            JobVerdict::Own => end == Some(JobEnd::CutShort),
+            JobVerdict::Own => end == Some(JobEnd::CutShort) && !self.untold.contains(&job),
             JobVerdict::Unknown(_) => false,
         };
-        self.verdicts.note(verdict, end);
+        if verdict == JobVerdict::Own && self.untold.contains(&job) {
+            self.verdicts.untold += 1;
+        } else {
+            self.verdicts.note(verdict, end);
+        }
         if wrong {
             self.blame(Invariant::Verdict, truth.now(), format!("job {job} ended by {end:?}, and the verdict is: {verdict}"));
         }
+    }
+
+    /// The machine of a job failed under it, and nobody was told so. The verdict `own` says that it may be wrong there.
+    pub(crate) fn excuse_verdict(&mut self, job: JobId) {
+        self.untold.insert(job);
     }
 
     /// GitHub ran these jobs of a run again, by muster's order.
@@ -42,6 +51,8 @@ pub struct Verdicts {
     pub own: u64,
     /// Jobs that ended by themselves or were cancelled, of which muster cannot tell what ended them.
     pub own_unknown: u64,
+    /// Jobs whose machine failed under them and told nobody, that are said to have failed by themselves.
+    pub untold: u64,
     /// Orders to run jobs again that GitHub took.
     pub reruns: u64,
     /// Questions to GitHub for the steps of a job that was over.
@@ -55,6 +66,7 @@ impl Verdicts {
         self.lost_unknown += other.lost_unknown;
         self.own += other.own;
         self.own_unknown += other.own_unknown;
+        self.untold += other.untold;
         self.reruns += other.reruns;
         self.asked += other.asked;
     }

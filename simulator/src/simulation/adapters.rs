@@ -6,6 +6,7 @@ use std::sync::Arc;
 use muster_reconciler::effect::{Action, Launch, Outcome, RunnerSighting, Source, Swept};
 use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{EffectId, InstanceId, ListId as List, RunId};
+use muster_reconciler::late::{NoticeKey, NoticeText};
 use muster_reconciler::market::Market;
 use muster_reconciler::rerun::Again;
 
@@ -42,7 +43,7 @@ impl Simulation {
     pub(super) fn carry_out(&mut self, request: &Request) -> Result<Outcome, Box<Put>> {
         let now = self.nature.now();
         let outcome = match &request.effect.action {
-            Action::Launch(launch) => self.create_fleet(launch, request.max),
+            Action::Launch(launch) => self.create_fleet(launch, request),
             Action::Configure(c) => {
                 let registry = &mut self.github.registry;
                 let minted = registry
@@ -75,15 +76,17 @@ impl Simulation {
                 Err(failure) => Outcome::Failed(failure),
             },
             Action::CheckJob { job, .. } => self.github.job(*job, &mut self.nature).map_or_else(Outcome::Failed, Outcome::Job),
-            Action::LookAtRun { run, .. } => Outcome::Run(self.github.run(*run)),
+            Action::LookAtRun { run, .. } => {
+                let found = self.github.run(*run);
+                // The jobs of a run that is over are a call of their own.
+                if found.over {
+                    *self.calls.entry("ListRunJobs").or_default() += 1;
+                }
+                Outcome::Run(found)
+            }
             Action::Rerun { run, again, .. } => self.rerun(*run, again),
             Action::CancelRun { run, .. } => self.cancel_run(*run),
-            Action::Tell(key, text) => {
-                self.github.statuses.insert(key.clone(), text.state);
-                let (oracle, truth) = self.judge();
-                oracle.judge_notice(key, text, truth);
-                Outcome::Done
-            }
+            Action::Tell(key, text) => self.tell(key, text, request),
             Action::Redeliver { delivery, .. } => {
                 self.github.mail.attempt(*delivery, &mut self.nature);
                 Outcome::Done
@@ -102,7 +105,19 @@ impl Simulation {
         Ok(outcome)
     }
 
-    fn create_fleet(&mut self, launch: &Arc<Launch>, max: u32) -> Outcome {
+    fn tell(&mut self, key: &NoticeKey, text: &NoticeText, request: &Request) -> Outcome {
+        self.github.statuses.insert(key.clone(), text.state);
+        if request.held {
+            // A word that was in the hand of a stopped process may be the last one on this commit (decision 0029).
+            self.github.statuses.remove(key);
+        } else {
+            let (oracle, truth) = self.judge();
+            oracle.judge_notice(key, text, request.process, truth);
+        }
+        Outcome::Done
+    }
+
+    fn create_fleet(&mut self, launch: &Arc<Launch>, request: &Request) -> Outcome {
         match self.cloud.create_fleet(launch, &mut self.nature) {
             Ok((launched, replayed)) => {
                 let (got, asked) = (launched.instances.len(), launch.count as usize);
@@ -112,7 +127,10 @@ impl Simulation {
                 if replayed {
                     self.marks.hit(Mark::TokenReplayed);
                 }
+                let surprise = self.judge_whose(request.process, &launch.intent, replayed);
+                let max = if surprise { u32::MAX } else { request.max };
                 let (oracle, truth) = self.judge();
+                oracle.allow(if surprise { launch.count.into() } else { 0 });
                 oracle.note_refusals(launch, &launched, truth.now());
                 if !replayed {
                     oracle.judge_fleet(launch, &launched, max, truth);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{Input, Outcome};
-use muster_reconciler::event::InstanceState;
+use muster_reconciler::event::{InstanceState, JobEvent};
 use muster_reconciler::ids::{EffectId, InstanceId, JobId, RunnerId};
 use muster_reconciler::reason::OrderAnswer;
 use muster_reconciler::steer::Order;
@@ -29,6 +29,9 @@ const ORDER_AGAIN: Duration = Duration::from_secs(30);
 
 impl Simulation {
     fn start(&mut self) {
+        if self.team.is_some() {
+            return self.join();
+        }
         self.process += 1;
         self.oracle.new_process();
         self.listed.clear();
@@ -36,6 +39,9 @@ impl Simulation {
         self.nature.say(format_args!("---- controller process {} starts", self.process));
         let mut controller = Controller::new(&format!("p{}", self.process), self.now());
         controller.set_paused(self.paused.clone());
+        if self.recorded.is_some() {
+            controller.record("simulator", true);
+        }
         self.controller = Some(controller);
         self.feed(Input::Spec(Arc::clone(&self.spec)));
         self.poll_at = None;
@@ -70,11 +76,12 @@ impl Simulation {
     fn weather(&mut self) {
         self.nature.weather();
         self.nature.fail_app(self.spec.apps.keys());
-        let (crash, stop) = (self.nature.hits(Fault::Crash), self.nature.hits(Fault::CleanStop));
-        if crash {
-            self.crash_and_restart();
-        } else if stop {
-            self.stop_and_restart();
+        let (crash, stop) = (self.nature.strikes(Fault::Crash), self.nature.hits(Fault::CleanStop));
+        match crash {
+            Some(mut chance) if self.team.is_some() => self.kill_one(&mut chance),
+            Some(_) => self.crash_and_restart(),
+            None if stop => self.stop_and_restart(),
+            None => self.stop_one(),
         }
         if self.nature.luck.active {
             self.nature.after(WEATHER_EVERY, Event::Weather);
@@ -132,6 +139,7 @@ impl Simulation {
     }
 
     pub(super) fn dispatch(&mut self, event: Event) {
+        let Some(event) = self.reaches(event) else { return };
         match event {
             Event::Start => self.start(),
             Event::Weather => self.weather(),
@@ -146,20 +154,13 @@ impl Simulation {
                 Some(_) => self.feed(Input::Ec2(note)),
                 None => self.nature.after(Duration::from_secs(5), Event::Notify(note)),
             },
-            Event::Send(mut job) => {
-                job.enterprise = enterprise(&self.spec);
-                let waits = if job.waiting { ", and waits" } else { "" };
-                self.nature.say(format_args!("webhook: job {} is {:?}{waits}", job.job, job.state));
-                let (oracle, truth) = self.judge();
-                oracle.excuse_stale(&job, truth);
-                self.queue.send(*job, &mut self.nature);
-                self.arm_poll();
-            }
+            Event::Send(job) => self.tell_of_job(*job),
             Event::Queue(plan, run) => self.queue_job(*plan, run),
             Event::Assign => self.assign(),
             // The machine went first. GitHub gives the job up a little later.
             Event::Finish(job, end) if end != JobEnd::CutShort && self.github.has_lost_runner(job) => {}
             Event::Finish(job, end) => self.finish_job(job, end),
+            Event::Break(job, cause) => self.machine_breaks(job, cause),
             Event::Cancel(job) => {
                 if self.github.is_queued(job) {
                     self.finish_job(job, JobEnd::Cancel);
@@ -196,11 +197,27 @@ impl Simulation {
                 self.follow(&id, deed);
             }
             Event::Check => self.check(),
+            Event::LeaseTurn(process) => self.lease_turn(process),
+            Event::LeaseWrite(write) => self.lease_write(*write),
+            Event::LeaseAnswer(process, call, answer) => self.heard_of_lease(process, call, *answer),
+            Event::Resume(process) => self.resume(process),
         }
+    }
+
+    /// The webhook of a job reaches the queue.
+    fn tell_of_job(&mut self, mut job: JobEvent) {
+        job.enterprise = enterprise(&self.spec);
+        let waits = if job.waiting { ", and waits" } else { "" };
+        self.nature.say(format_args!("webhook: job {} is {:?}{waits}", job.job, job.state));
+        let (oracle, truth) = self.judge();
+        oracle.excuse_stale(&job, truth);
+        self.queue.send(job, &mut self.nature);
+        self.arm_poll();
     }
 
     fn hear_answer(&mut self, effect: EffectId, outcome: Outcome) {
         let read = self.etags.remove(&effect);
+        self.note_launch_ended(effect, &outcome);
         if let Outcome::Failed(failure) = &outcome {
             self.nature.say(format_args!("answer to {effect}: {}", failure.message));
         } else if let Some((list, version)) = read {
@@ -252,7 +269,7 @@ impl Simulation {
         }
     }
 
-    fn finish_job(&mut self, job: JobId, end: JobEnd) {
+    pub(super) fn finish_job(&mut self, job: JobId, end: JobEnd) {
         let Some(ended) = self.github.finish(job, end, &mut self.nature) else { return };
         self.nature.say(format_args!("job {job} ends: {end:?}"));
         if let Some(ledger) = &mut self.ledger {

@@ -9,6 +9,7 @@ use muster_reconciler::ids::{EffectId, Payer};
 use muster_reconciler::reason::{CallReason, Reason};
 
 use super::Simulation;
+use super::team::Departure;
 use crate::cloud::Secret;
 use crate::event::Event;
 use crate::faults::Fault;
@@ -43,8 +44,8 @@ fn describe(action: &Action) -> String {
 }
 
 impl Simulation {
-    /// Sends a request. False: the controller was killed right after it.
-    pub(super) fn set_out(&mut self, effect: Effect) -> bool {
+    /// Sends a request.
+    pub(super) fn set_out(&mut self, effect: Effect) -> Departure {
         let now = self.nature.now();
         if changes(&effect.action) {
             self.changes += 1;
@@ -56,7 +57,7 @@ impl Simulation {
         let effect = &request.effect;
         if matches!(effect.action, Action::Sweep(_)) {
             self.nature.after(travels, Event::Arrive(Box::new(request)));
-            return true;
+            return Departure::Sent;
         }
         self.sent += 1;
         if let Some(kinds) = &mut self.kinds {
@@ -78,10 +79,9 @@ impl Simulation {
                     }
                 }
             }
-            return false;
+            return Departure::Killed;
         }
-        self.nature.after(travels, Event::Arrive(Box::new(request)));
-        true
+        self.depart(request, travels)
     }
 
     /// A request reaches the other side, which carries it out or refuses it.
@@ -89,6 +89,10 @@ impl Simulation {
         let (process, effect) = (request.process, &request.effect);
         let name = api(&effect.action);
         *self.calls.entry(name).or_default() += 1;
+        if request.held {
+            self.oracle.excuse_late_end(&effect.action);
+            self.count(|tenures| tenures.late += 1);
+        }
         self.oracle.verdicts.asked += u64::from(effect.reason == Reason::Call(CallReason::HowItEnded));
         if let Some((failure, takes)) = self.refusal(request, name) {
             return self.answer(process, effect.id, Outcome::Failed(failure), takes);

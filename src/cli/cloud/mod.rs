@@ -4,14 +4,18 @@ mod cost;
 mod doctor;
 mod live;
 mod plan;
+mod replay;
 mod run;
 mod sync;
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use muster_reconciler::manifest::Problems;
+use muster_cloud::aws::Aws;
+use muster_cloud::manifests::{ManifestPlace, Manifests};
+use muster_reconciler::manifest::{Problems, Text};
 
+use super::ask;
 use super::examples;
 use super::fault::CliError;
 
@@ -33,6 +37,9 @@ pub(super) enum CloudCommand {
     /// Print who used the instances and what that cost, by pool and repository; reads what the controller records in the bucket.
     #[command(after_help = examples::COST)]
     Cost(cost::Args),
+    /// Rebuild the controller as it was at some time, from its flight record, and ask it anything; or say what is decided otherwise.
+    #[command(after_help = examples::REPLAY)]
+    Replay(replay::Args),
 }
 
 impl CloudCommand {
@@ -43,8 +50,17 @@ impl CloudCommand {
             CloudCommand::Doctor(args) => args.run(),
             CloudCommand::Sync(args) => args.run(),
             CloudCommand::Cost(args) => args.run(),
+            CloudCommand::Replay(args) => args.run(),
         }
     }
+}
+
+/// The name of a place, such as `s3://BUCKET/PREFIX`, and the manifests there, without a judgement.
+pub(super) fn texts_in(place: &str) -> anyhow::Result<(String, Vec<Text>)> {
+    let place: ManifestPlace = place.parse().unwrap_or_else(|never| match never {});
+    let name = place.to_string();
+    let texts = ask::block_on(async { Manifests::new(place, &Aws::connect(None).await).read().await.map_err(unreadable) })?;
+    Ok((name, texts))
 }
 
 /// The error of manifests that cannot be read. It has the same kind as the error of manifests that are invalid.

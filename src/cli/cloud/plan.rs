@@ -76,11 +76,7 @@ impl Args {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the runtime")?;
         let answer = runtime.block_on(self.answer())?;
-        match self.output {
-            Output::Json => show::print(&(serde_json::to_string_pretty(&answer)? + "\n"))?,
-            Output::Table => print(&answer)?,
-        }
-        Ok(ExitCode::SUCCESS)
+        answer.print(self.output)
     }
 
     async fn answer(&self) -> anyhow::Result<PlanAnswer> {
@@ -141,6 +137,22 @@ impl Args {
             }
         }
     }
+}
+
+impl PlanAnswer {
+    fn print(&self, output: Output) -> anyhow::Result<ExitCode> {
+        match output {
+            Output::Json => show::print(&(serde_json::to_string_pretty(self)? + "\n"))?,
+            Output::Table => print(self)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Prints what a replayed controller would do next.
+pub(super) fn print_plans(plans: &[Plan], output: Output, at: Time) -> anyhow::Result<ExitCode> {
+    let jobs = "as the controller knew them then".to_owned();
+    PlanAnswer { jobs, pools: plans.iter().map(|plan| said(plan, at)).collect() }.print(output)
 }
 
 async fn ask(base: &str) -> anyhow::Result<Vec<JobView>> {

@@ -13,9 +13,11 @@ use muster_cloud::driver::{self, Channels};
 use muster_cloud::executor::Executor;
 use muster_cloud::groups::GroupsTask;
 use muster_cloud::ingest::{Doubts, Ingest, Receipts};
+use muster_cloud::lease::{Fence, LeaseTask};
 use muster_cloud::manifests::{ManifestPlace, Manifests};
 use muster_cloud::otlp::{self, Exporter};
 use muster_cloud::prices;
+use muster_cloud::record::{RecordPlace, RecordTask, Tape};
 use muster_cloud::reload::{Controlled, Reload};
 use muster_cloud::secrets::{Secrets, distinct};
 use muster_cloud::sync::task::SyncTask;
@@ -46,7 +48,7 @@ use super::unreadable;
 use crate::cli::fault::CliError;
 use crate::http::console::Console;
 use crate::http::door::Door;
-use crate::http::state::{About, Admin, Keep, Steer};
+use crate::http::state::{About, Admin, Keep, StandsBy, Steer};
 use crate::http::webhook::{self, Webhook};
 use crate::http::{self, ListenerLimits, admin};
 use crate::outbox::{Outbox, Settings};
@@ -85,7 +87,7 @@ enum Role {
     All,
     /// Takes GitHub's webhooks and puts them on the queue. Stateless: run as many as you like.
     Webhook,
-    /// Reads the queue, launches and ends runners. Run one per cluster.
+    /// Reads the queue, launches and ends runners. Run one per cluster, or several with spec.lease.
     Controller,
 }
 
@@ -133,11 +135,12 @@ impl Args {
         let mut tasks = JoinSet::new();
         let mut liveness = Liveness::default();
         let shared = Shared { aws, spec: spec_out, secrets: secrets_out, metrics, observer, clock, stop };
-        let (mut inspect, mut controlled) = (None, None);
+        let (mut inspect, mut controlled, mut fence) = (None, None, Fence::default());
         let process = process_name(spec.controller.cluster(), clock);
         if decides {
             let credentials = secrets.credentials(&spec).await?;
-            let core = shared.start_controller(&process, credentials, otlp, &mut tasks).await?;
+            fence = if settings.lease { Fence::new(&process, clock) } else { Fence::default() };
+            let core = shared.start_controller(&process, &fence, credentials, otlp, &mut tasks).await?;
             liveness = liveness.with("the controller's loop", core.pulse);
             (inspect, controlled) = (Some(core.inspect), Some(core.controlled));
         }
@@ -157,15 +160,13 @@ impl Args {
         tasks.spawn(reload.run(texts, shared.stop.clone()));
         tracing::info!(address = %admin_listener.local_addr()?, role = ?self.role, cluster = spec.controller.cluster(), "muster runs");
         let door = Door { hosts: settings.listen.admin_hosts.as_slice().into(), token: Some(view_out) };
-        let admin = Admin { door, ..shared.admin(inspect, book, token_out, liveness.clone()) };
-        if let Some(watch) = admin.watch.clone() {
-            let (s3, spec, metrics) = (shared.aws.s3.clone(), shared.spec.clone(), shared.metrics.clone());
-            let usage = UsageTask { s3, spec, watch, metrics, clock, process };
-            tasks.spawn(usage.run(shared.stop.clone()));
-        }
+        let admin = Admin { door, ..shared.admin(inspect, book, token_out, liveness.clone(), &fence) };
+        admin.watch.clone().into_iter().for_each(|watch| shared.record_usage(watch, process.clone(), &fence, &mut tasks));
         tasks.spawn(http::serve(admin_listener, admin::routes(admin), ListenerLimits::ADMIN, shared.stop.clone()));
         supervisor.ready();
-        until_the_end(tasks, supervisor, &liveness, &shared.stop).await
+        until_the_end(tasks, supervisor, &liveness, &shared.stop).await?;
+        let lost = |why| anyhow::anyhow!("{why}; started again, this process stands by until it can have the lease");
+        fence.lost().map_or(Ok(()), |why| Err(lost(why)))
     }
 }
 
@@ -191,6 +192,7 @@ impl Shared {
     async fn start_controller(
         &self,
         process: &str,
+        fence: &Fence,
         credentials: Vec<Credentials>,
         otlp: Option<otlp::Config>,
         tasks: &mut JoinSet<()>,
@@ -203,13 +205,20 @@ impl Shared {
             tracing::info!(token = %name, "GitHub has no API for an enterprise's webhook: deliveries that fail are not asked for again");
         }
         let receipts = Receipts::default();
-        let executor = Executor::new(self.aws.clone(), github, receipts.clone(), &spec.controller);
+        let executor = Executor::new(self.aws.clone(), github, receipts.clone(), &spec.controller).with_fence(fence.clone());
         let (inputs, inputs_out) = mpsc::channel(INPUTS);
         let (inspect, queries) = Inspect::new();
         let mut controller = Controller::new(process, self.clock.now());
-        // The pauses come before the manifests, because a paused pool must launch nothing from the first
-        // moment on.
-        controller.set_paused(paused(&self.aws, cluster).await?);
+        // The pauses come before the manifests, because a paused pool must launch nothing from the first moment on. With a
+        // lease, they come with the lease.
+        match settings.lease {
+            true => controller.stand_by(),
+            false => controller.set_paused(paused(&self.aws, cluster).await?),
+        }
+        let tape = match &settings.record.to {
+            None => None,
+            Some(to) => Some(self.record(&mut controller, to, process, tasks).await),
+        };
         let traces = match otlp {
             None => None,
             Some(config) => {
@@ -220,9 +229,10 @@ impl Shared {
             }
         };
         let pulse = Pulse::start();
-        let channels = Channels { inputs: inputs_out, limits: limits_out, queries, pulse: pulse.clone() };
+        let channels = Channels { inputs: inputs_out, limits: limits_out, queries, pulse: pulse.clone(), tape };
         let (metrics, stop) = (self.metrics.clone(), self.stop.clone());
-        tasks.spawn(driver::run(controller, self.clock, executor.clone(), channels, metrics, traces, stop));
+        let core = driver::run(controller, self.clock, executor.clone(), channels, metrics, traces, stop);
+        self.run_core(core, fence, inputs.downgrade(), tasks);
         inputs.send(Input::Spec(spec.clone())).await.context("failed to start the core")?;
         let ingest = Ingest {
             sqs: self.aws.sqs.clone(),
@@ -233,17 +243,61 @@ impl Shared {
             spec: self.spec.clone(),
             secrets: self.secrets.clone(),
             doubts: Doubts::default(),
+            fence: fence.clone(),
         };
         ingest.start(tasks, &self.stop);
         let (s3, observer) = (self.aws.s3.clone(), self.observer.clone());
         let (spec, metrics) = (self.spec.clone(), self.metrics.clone());
         let sync = SyncTask { s3, spec, executor: executor.clone(), inputs: inputs.clone(), metrics, observer: observer.clone() };
-        tasks.spawn(sync.run(self.stop.clone()));
+        tasks.spawn(self.once_acting(fence, sync.run(self.stop.clone())));
         let groups = GroupsTask { executor: executor.clone(), spec: self.spec.clone(), inputs: inputs.clone() };
-        tasks.spawn(groups.run(self.stop.clone()));
+        tasks.spawn(self.once_acting(fence, groups.run(self.stop.clone())));
         let versions = VersionsTask { executor: executor.clone(), inspect: inspect.clone(), inputs: inputs.clone() };
-        tasks.spawn(versions.run(self.stop.clone()));
+        tasks.spawn(self.once_acting(fence, versions.run(self.stop.clone())));
         Ok(Core { inspect, controlled: Controlled { inputs, executor, credentials, limits, observer }, pulse })
+    }
+
+    /// Has the controller record what enters it, and keeps the record at `to`.
+    async fn record(&self, controller: &mut Controller, to: &str, process: &str, tasks: &mut JoinSet<()>) -> Tape {
+        let (spec, now) = (self.spec.borrow().clone(), self.clock.now());
+        controller.record(env!("CARGO_PKG_VERSION"), spec.controller.spec.record.names);
+        let (tape, parts) = Tape::new(spec.controller.cluster(), process, now, self.metrics.clone());
+        let place = RecordPlace::open(to, async || self.aws.s3.clone()).await;
+        tracing::info!(to, "everything that the controller hears and decides is recorded");
+        tasks.spawn(RecordTask { place, parts, metrics: self.metrics.clone() }.run(self.stop.clone()));
+        tape
+    }
+
+    /// Runs the core, and with a lease the task that holds it. The lease is given back once the core has ended.
+    fn run_core(
+        &self,
+        core: impl Future<Output = ()> + Send + 'static,
+        fence: &Fence,
+        inputs: mpsc::WeakSender<Input>,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let (spec, idle) = (self.spec.borrow().clone(), CancellationToken::new());
+        let settings = &spec.controller.spec;
+        if let (true, Some(bucket)) = (settings.lease, settings.bucket.clone()) {
+            let (s3, ssm, cluster) = (self.aws.s3.clone(), self.aws.ssm.clone(), spec.controller.cluster().to_owned());
+            let (fence, metrics) = (fence.clone(), self.metrics.clone());
+            let lease = LeaseTask { s3, bucket, ssm, cluster, fence, inputs, metrics };
+            tasks.spawn(lease.run(self.stop.clone(), idle.clone()));
+        }
+        tasks.spawn(async move {
+            core.await;
+            idle.cancel();
+        });
+    }
+
+    /// The work, which begins when this process acts.
+    fn once_acting(
+        &self,
+        fence: &Fence,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (fence, stop) = (fence.clone(), self.stop.clone());
+        async move { fence.then(&stop, work).await }
     }
 
     /// Returns the pulse of the loop that puts messages on the queue.
@@ -257,6 +311,13 @@ impl Shared {
         Ok(pulse)
     }
 
+    /// Records who uses the instances. A process that stands by counts nothing, and reads the record when it begins to act.
+    fn record_usage(&self, watch: Arc<Watch>, process: String, fence: &Fence, tasks: &mut JoinSet<()>) {
+        let (s3, spec, metrics) = (self.aws.s3.clone(), self.spec.clone(), self.metrics.clone());
+        let usage = UsageTask { s3, spec, watch, metrics, clock: self.clock, process };
+        tasks.spawn(self.once_acting(fence, usage.run(self.stop.clone())));
+    }
+
     /// What the admin listener answers from. Without a controller (`inspect`), it shows metrics and health only.
     fn admin(
         &self,
@@ -264,6 +325,7 @@ impl Shared {
         book: Book,
         token: watch::Receiver<Option<SecretString>>,
         liveness: Liveness,
+        fence: &Fence,
     ) -> Admin {
         let cluster = self.spec.borrow().controller.cluster().to_owned();
         let (metrics, stop) = (self.metrics.clone(), self.stop.clone());
@@ -277,7 +339,9 @@ impl Shared {
         tokio::spawn(prices.run(stop));
         let console = Some(console(self.aws.ec2.clone()));
         let steer = Some(Steer { token, keep: Some(keep(&self.aws, &cluster)) });
-        Admin { inspect: Some(core), console, watch: Some(watch), steer, ..bare }
+        let fence = fence.clone();
+        let stands_by: StandsBy = Arc::new(move || fence.stands_by());
+        Admin { inspect: Some(core), console, watch: Some(watch), steer, stands_by, ..bare }
     }
 }
 

@@ -43,21 +43,23 @@ fn draw(section: &Section, chosen: Option<usize>, height: usize, width: usize) -
         return Vec::new();
     }
     let form = RowForm::new(section, width);
-    let rows: Vec<Vec<ScreenLine>> =
-        section.rows.iter().enumerate().map(|(nth, row)| form.row(row, chosen == Some(nth))).collect();
-    let mut from = 0;
-    if let Some(at) = chosen {
-        let lines = |from: usize| rows[from..=at].iter().map(Vec::len).sum::<usize>();
-        while from < at && lines(from) > height - 1 {
-            from += 1;
+    // There may be thousands of rows. Only those that are shown are laid out.
+    let laid = |nth: usize| form.row(&section.rows[nth], chosen == Some(nth));
+    let mut from = chosen.unwrap_or_default().min(section.rows.len() - 1);
+    let mut above = laid(from).len();
+    while from > 0 && chosen.is_some() {
+        above += laid(from - 1).len();
+        if above > height - 1 {
+            break;
         }
+        from -= 1;
     }
     let mut lines = vec![form.head()];
-    for row in &rows[from..] {
+    for row in (from..section.rows.len()).map(laid) {
         if lines.len() + row.len() > height && lines.len() > 1 {
             break;
         }
-        lines.extend(row.iter().cloned());
+        lines.extend(row);
     }
     lines
 }

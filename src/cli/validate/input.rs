@@ -1,5 +1,5 @@
-//! What `muster validate` reads: directories, files, and standard input. Each directory is judged by itself. Files that are named
-//! one by one, and standard input, are judged together.
+//! What `muster validate` reads: directories, prefixes of buckets, files, and standard input. Each directory and each prefix is
+//! judged by itself. Files that are named one by one, and standard input, are judged together.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::cli::fault::CliError;
 /// Manifests that are judged together.
 #[derive(Debug)]
 pub(super) struct ManifestSet {
-    /// The directory, or empty for files.
+    /// The directory or the prefix, or empty for files.
     pub dir: PathBuf,
     /// The manifests.
     pub texts: Vec<Text>,
@@ -42,13 +42,11 @@ pub(super) fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<ManifestSet>> {
         } else if path.is_file() {
             let Text { body, .. } = config::read_file(path)?;
             files.push(Text { file: path.display().to_string(), body });
+        } else if let Some(place) = path.to_str().filter(|path| path.starts_with("s3://")) {
+            sets.push(in_bucket(place)?);
         } else {
             let place = path.display();
-            let message = if path.starts_with("s3:") {
-                format!("{place} is in a bucket, which is not read here; copy it first, with `aws s3 cp --recursive`")
-            } else {
-                format!("{place} is neither a file nor a directory; name the manifests, or - for standard input")
-            };
+            let message = format!("{place} is neither a file nor a directory; name the manifests, or - for standard input");
             return Err(CliError::Usage(message).into());
         }
     }
@@ -56,6 +54,26 @@ pub(super) fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<ManifestSet>> {
         sets.push(ManifestSet { dir: PathBuf::new(), texts: files, unread: Vec::new() });
     }
     Ok(sets)
+}
+
+/// The objects of `s3://BUCKET/PREFIX`, as a running muster reads them.
+#[cfg(feature = "live")]
+fn in_bucket(place: &str) -> anyhow::Result<ManifestSet> {
+    if let Some((prefix, _)) = place.rsplit_once('/').filter(|(_, name)| name.ends_with(".yaml") || name.ends_with(".yml")) {
+        let message = format!("{place} is one object, and all manifests of a prefix are judged together; write {prefix}");
+        return Err(CliError::Usage(message).into());
+    }
+    let (dir, texts) = crate::cli::cloud::texts_in(place)?;
+    Ok(ManifestSet { dir: dir.into(), texts, unread: Vec::new() })
+}
+
+#[cfg(not(feature = "live"))]
+fn in_bucket(place: &str) -> anyhow::Result<ManifestSet> {
+    let message = format!(
+        "{place} is in a bucket, and this muster was built without AWS (without the feature `live`): use a full build, or copy the \
+         manifests here with `aws s3 cp --recursive`"
+    );
+    Err(CliError::Usage(message).into())
 }
 
 /// What comes on standard input.
@@ -125,6 +143,17 @@ mod tests {
             std::os::unix::fs::symlink("nowhere", dir.path().join("z.yaml")).expect("a link");
             assert_eq!(names(unread(dir.path()).expect("read")), ["B.YAML", "sub", "z.yaml"]);
         }
+    }
+
+    #[cfg(not(feature = "live"))]
+    #[test]
+    fn a_build_without_aws_says_that_it_cannot_read_a_bucket() {
+        let said = format!("{:#}", read(&["s3://bucket/manifests".into()]).expect_err("no AWS"));
+        assert!(
+            said.contains("s3://bucket/manifests") && said.contains("feature `live`") && said.contains("aws s3 cp"),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
     }
 
     #[test]

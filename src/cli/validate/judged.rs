@@ -9,6 +9,8 @@ use serde::Serialize;
 
 use super::excerpt;
 use super::input::ManifestSet;
+use super::types;
+use crate::cli::app::NO_APP;
 use crate::cli::show;
 
 /// The result.
@@ -65,15 +67,21 @@ impl<'a> JudgedSet<'a> {
         for file in &read.empty {
             self.warnings.push(Warned { file: self.set.path(file), line: 0, message: "holds no manifest".into() });
         }
+        for name in read.spec.apps.iter().filter(|(_, app)| app.spec.app_id == NO_APP).map(|(name, _)| name) {
+            let message =
+                format!("GitHubApp {name}: appId: {NO_APP} stands for an App that is not made yet; `muster app create` makes it");
+            self.warnings.push(Warned { file: String::new(), line: 0, message });
+        }
         if read.spec.pools.is_empty() {
             let message = "there is no RunnerPool, so muster would launch nothing; add one".into();
             self.warnings.push(Warned { file: String::new(), line: 0, message });
         }
-        for (pool, warnings) in warnings::of(&read.spec, &RunnerGroups::default()) {
-            let (file, line) = read.places.get(&pool).map_or((String::new(), 0), |(file, line)| (self.set.path(file), *line));
-            for warning in warnings {
-                let message = format!("RunnerPool {pool}: {warning}; {}", warning.way_out());
-                self.warnings.push(Warned { file: file.clone(), line, message });
+        let of_groups = warnings::of(&read.spec, &RunnerGroups::default());
+        for (name, pool) in &read.spec.pools {
+            let of_groups = of_groups.get(name).into_iter().flatten().map(|warning| format!("{warning}; {}", warning.way_out()));
+            for said in of_groups.chain(types::unknown(pool)) {
+                let (file, line) = read.places.get(name).map_or((String::new(), 0), |(file, line)| (self.set.path(file), *line));
+                self.warnings.push(Warned { file, line, message: format!("RunnerPool {name}: {said}") });
             }
         }
     }

@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use muster_operations::client::STANDS_BY;
 use muster_operations::meter::CostView;
 use muster_operations::subject::Subject;
 use muster_reconciler::view::{EventView, JobView, PoolView, RunnerView, Snapshot};
@@ -21,10 +22,12 @@ use super::live_view::{attention, state_rank};
 use super::refused::RefusedTokens;
 use super::state::Admin;
 use super::steer::{self, Verb};
-use super::{assets, live};
+use super::{assets, live, rewind};
 
 /// The most items in an answer without `?limit=`.
 const DEFAULT_LIMIT: usize = 1000;
+/// The longest form, in bytes.
+const MAX_FORM: u64 = 4096;
 /// The most items in any answer.
 const MAX_LIMIT: usize = 100_000;
 
@@ -44,7 +47,7 @@ pub fn routes(admin: Admin) -> impl Filter<Extract = (Response,), Error = Infall
     let door = door.filter(admin.steer.as_ref().map(|steer| steer.token.clone()));
     // The path comes first, so that other readers take no turn among the scrapes.
     let metrics = warp::path!("metrics").and(lanes.scrapes.take(super::get().and(having(&admin)).then(metrics)));
-    let at_once = at_once(&admin).boxed();
+    let at_once = standing_by(&admin).or(at_once(&admin)).unify().boxed();
     let refused = Arc::new(RefusedTokens::default());
     door.and(at_once.or(metrics).unify().or(lanes.readers.take(looks(&admin))).unify())
         .recover(|r| super::refuse(r, "GET, HEAD"))
@@ -58,6 +61,17 @@ fn having(admin: &Admin) -> impl Filter<Extract = (Admin,), Error = Infallible> 
     warp::any().map(move || admin.clone())
 }
 
+/// What a process that stands by answers instead of what it does not know. Health and metrics are its own.
+fn standing_by(admin: &Admin) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    warp::path::full().and(having(admin)).and_then(|path: warp::path::FullPath, admin: Admin| async move {
+        let own = matches!(path.as_str(), "/healthz" | "/readyz" | "/metrics");
+        let said = (admin.stands_by)().filter(|_| !own).ok_or_else(warp::reject::not_found)?;
+        let mut answer = super::json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": said }));
+        answer.headers_mut().insert(STANDS_BY, HeaderValue::from_static("true"));
+        Ok::<_, Rejection>(answer)
+    })
+}
+
 /// What does not wait for its turn among the readers: health, orders, and what bounds its own work.
 fn at_once(admin: &Admin) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
     let healthz = warp::path!("healthz").and(super::get()).and(having(admin)).map(|a: Admin| super::alive(&a.liveness));
@@ -68,6 +82,12 @@ fn at_once(admin: &Admin) -> impl Filter<Extract = (Response,), Error = Rejectio
         .and(warp::body::stream())
         .and(having(admin))
         .then(steer::receive);
+    let rewind = warp::path!("replay")
+        .and(warp::post())
+        .and(warp::body::content_length_limit(MAX_FORM))
+        .and(warp::body::form())
+        .and(having(admin))
+        .then(rewind::go);
     let asset = warp::path!("assets" / String).and(super::get()).map(|name: String| assets::answer(&name));
     let about = warp::path!("api" / "v1" / "about")
         .and(super::get())
@@ -77,7 +97,7 @@ fn at_once(admin: &Admin) -> impl Filter<Extract = (Response,), Error = Rejectio
     let stream = warp::path!("api" / "v1" / "stream").and(super::get()).and(having(admin)).and(query()).then(live::stream);
     let ended = warp::path!("api" / "v1" / "runners" / String / "ended").and(super::get()).and(having(admin)).then(ended);
     let pages = asset.or(about).unify().or(explained).unify().or(stream).unify().or(ended).unify();
-    healthz.or(readyz).unify().or(order).unify().or(pages).unify()
+    healthz.or(readyz).unify().or(order).unify().or(rewind).unify().or(pages).unify()
 }
 
 /// What readers take turns at.

@@ -1,7 +1,7 @@
 // Keeps the page up to date: each section that changed comes as HTML over one stream of server-sent events, and is changed in
 // place, so that focus, selection and scroll position stay. A page that nobody sees asks for nothing.
 "use strict";
-const SECTIONS = ["attention", "totals", "waits", "pools", "jobs", "runners", "falls", "cost", "events", "budgets", "told"];
+const SECTIONS = ["attention", "totals", "waits", "pools", "jobs", "runners", "history", "falls", "cost", "events", "budgets", "told"];
 const SILENCE_MS = 5000, AGAIN_MS = 5000;
 const $ = (id) => document.getElementById(id);
 let frozen = false, heardAt = Date.now(), stream = null;
@@ -14,13 +14,17 @@ function say(text, bad) {
 
 function clock(ms) { return new Date(ms).toLocaleTimeString(); }
 
-// The server leaves out rows that are as the page has them.
+// The server leaves out rows and cells that are as the page has them.
 function whole(html) {
   const template = document.createElement("template");
   template.innerHTML = html;
   for (const stub of template.content.querySelectorAll("tr[data-same]")) {
     const row = $(stub.id);
     if (row) stub.replaceWith(row.cloneNode(true)); else stub.remove();
+  }
+  for (const stub of template.content.querySelectorAll("td[data-same]")) {
+    const row = stub.parentElement, cell = $(row.id)?.cells[[...row.children].indexOf(stub)];
+    if (cell) stub.replaceWith(cell.cloneNode(true));
   }
   const section = template.content.firstElementChild;
   section.remove();
@@ -29,7 +33,7 @@ function whole(html) {
 
 // What the reader opened stays open, and the buttons of orders stay visible.
 function changes(attribute, node) {
-  return !(attribute === "open" || (attribute === "hidden" && node.classList.contains("act")));
+  return !(attribute === "open" || (attribute === "hidden" && (node.classList.contains("act") || node.id === "moment-part")));
 }
 
 function show(name, html) {
@@ -40,13 +44,13 @@ function show(name, html) {
   if (name === "attention") count();
 }
 
-// The number of things that need attention stands in the tab's title, and its icon changes.
+// The number of things that need attention stands in the tab's title and in its icon.
 function count() {
   const n = Number($("attention")?.dataset.count || 0);
   const title = (n > 0 ? "(" + n + ") " : "") + document.body.dataset.title;
   if (document.title !== title) document.title = title;
-  const icon = n > 0 ? $("icon").dataset.bad : $("icon").dataset.well;
-  if ($("icon").getAttribute("href") !== icon) $("icon").setAttribute("href", icon);
+  const icon = $("attention")?.dataset.icon;
+  if (icon && $("icon").getAttribute("href") !== icon) $("icon").setAttribute("href", icon);
 }
 
 function open() {

@@ -132,18 +132,19 @@ resource "aws_service_discovery_service" "this" {
 }
 
 resource "aws_ecs_service" "this" {
-  for_each                           = local.on_ecs
-  name                               = each.key
-  cluster                            = aws_ecs_cluster.this[0].id
-  task_definition                    = aws_ecs_task_definition.this[each.key].arn
-  launch_type                        = "FARGATE"
-  platform_version                   = "LATEST"
-  desired_count                      = each.key == "webhook" ? var.settings.webhook_replicas : 1
-  enable_ecs_managed_tags            = true
-  propagate_tags                     = "SERVICE"
-  availability_zone_rebalancing      = each.key == "webhook" ? "ENABLED" : "DISABLED"
-  deployment_maximum_percent         = each.key == "webhook" ? 200 : 100 # never two controllers
-  deployment_minimum_healthy_percent = each.key == "webhook" ? 100 : 0
+  for_each                = local.on_ecs
+  name                    = each.key
+  cluster                 = aws_ecs_cluster.this[0].id
+  task_definition         = aws_ecs_task_definition.this[each.key].arn
+  launch_type             = "FARGATE"
+  platform_version        = "LATEST"
+  desired_count           = each.key == "webhook" ? var.settings.webhook_replicas : var.lease ? 2 : 1
+  enable_ecs_managed_tags = true
+  propagate_tags          = "SERVICE"
+  # Without a lease there are never two controllers.
+  availability_zone_rebalancing      = each.key == "webhook" || var.lease ? "ENABLED" : "DISABLED"
+  deployment_maximum_percent         = each.key == "webhook" || var.lease ? 200 : 100
+  deployment_minimum_healthy_percent = each.key == "webhook" || var.lease ? 100 : 0
   tags                               = local.c.tags
 
   network_configuration {

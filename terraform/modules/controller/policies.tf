@@ -93,19 +93,23 @@ locals {
     { Sid = "Pauses", Effect = "Allow", Action = ["ssm:GetParametersByPath", "ssm:PutParameter", "ssm:DeleteParameters"], Resource = [local.paused, "${local.paused}/*"] },
     { Sid = "Measure", Effect = "Allow", Action = "sqs:GetQueueAttributes", Resource = [var.queues.jobs, var.queues.ec2Events, var.queues.deadLetters] },
     { Sid = "Binaries", Effect = "Allow", Action = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"], Resource = "${local.bucket}/runners/*" },
-    # Who used the instances. The controller only writes it, and people read it by `muster cost`.
-    { Sid = "Usage", Effect = "Allow", Action = "s3:PutObject", Resource = "${local.bucket}/usage/${local.c.cluster}/*" },
+    # Who used the instances, and what the pools did. A new process reads what those before it wrote; people read it by `muster cost`.
+    { Sid = "Usage", Effect = "Allow", Action = ["s3:GetObject", "s3:PutObject"], Resource = "${local.bucket}/usage/${local.c.cluster}/*" },
+    # Which controller acts, with spec.lease.
+    { Sid = "Lease", Effect = "Allow", Action = ["s3:GetObject", "s3:PutObject"], Resource = "${local.bucket}/lease/${local.c.cluster}/*" },
+    # The flight recorder, with spec.record. Only people read it, by `muster replay`.
+    { Sid = "Record", Effect = "Allow", Action = "s3:PutObject", Resource = "${local.bucket}/record/${local.c.cluster}/*" },
     { Sid = "Uploads", Effect = "Allow", Action = "s3:ListBucketMultipartUploads", Resource = local.bucket },
   ])
 
   policies = { for role, statements in {
     controller = concat(local.reading, local.key, local.controlling)
     webhook    = concat(local.reading, local.key, local.of_ssm.webhook, [local.send])
-    # For a person who runs `muster doctor` or `muster cost`: they look, change nothing, and read no secret.
+    # For a person who runs `muster doctor`, `muster cost` or `muster replay`: they look, change nothing, and read no secret.
     operator = concat(local.manifests, [for s in local.key : merge(s, { Action = "kms:Decrypt", Condition = { StringEquals = { "kms:ViaService" = "s3.${local.c.region}.${local.c.dns_suffix}" } } })], [
       { Sid = "Look", Effect = "Allow", Action = ["ec2:DescribeInstances", "ssm:DescribeParameters"], Resource = "*" },
       { Sid = "Doctor", Effect = "Allow", Action = ["ec2:DescribeImages", "ec2:DescribeInstanceTypeOfferings", "ec2:DescribeInstanceTypes", "ec2:DescribeLaunchTemplateVersions", "ec2:DescribeSubnets", "servicequotas:GetServiceQuota"], Resource = "*" },
-      { Sid = "ReadUsage", Effect = "Allow", Action = "s3:GetObject", Resource = "${local.bucket}/usage/${local.c.cluster}/*" },
+      { Sid = "ReadRecords", Effect = "Allow", Action = "s3:GetObject", Resource = ["${local.bucket}/usage/${local.c.cluster}/*", "${local.bucket}/record/${local.c.cluster}/*"] },
       { Sid = "Paused", Effect = "Allow", Action = "ssm:GetParametersByPath", Resource = [local.paused, "${local.paused}/*"] },
       { Sid = "Depth", Effect = "Allow", Action = "sqs:GetQueueAttributes", Resource = [var.queues.jobs, var.queues.ec2Events, var.queues.deadLetters] },
     ])

@@ -23,8 +23,14 @@ variable "ingress" {
 }
 
 variable "listen_digest" {
-  description = "A text that changes when the Controller's `listen` changes. The processes are then replaced."
+  description = "A text that changes when the Controller's `listen`, `lease` or `record` changes. The processes are then replaced."
   type        = string
+}
+
+variable "lease" {
+  description = "Whether the Controller has a lease. Two controllers run then, and one of them acts."
+  type        = bool
+  default     = false
 }
 
 variable "network" {

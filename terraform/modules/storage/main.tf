@@ -97,6 +97,17 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
       days = 400
     }
   }
+  # `muster replay` looks back over two weeks.
+  rule {
+    id     = "old-record"
+    status = "Enabled"
+    filter {
+      prefix = "record/"
+    }
+    expiration {
+      days = 14
+    }
+  }
 }
 
 resource "aws_s3_bucket_policy" "this" {

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use super::tools::{Port, Running, have};
+use super::tools::{Port, Running, have, skip};
 use super::{eventually, secs};
 
 /// One browser with one window.
@@ -18,6 +18,22 @@ pub struct Browser {
     http: reqwest::Client,
     _driver: Running,
     _port: Port,
+}
+
+/// A judge of accessibility that others wrote.
+/// <https://github.com/dequelabs/axe-core>
+pub struct Axe(String);
+
+impl Axe {
+    /// None: it is not installed, so the test is skipped.
+    pub fn read() -> Option<Axe> {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/page/node_modules/axe-core/axe.min.js");
+        let text = std::fs::read_to_string(path).ok();
+        if text.is_none() {
+            skip("there is no tests/page/node_modules, in which axe is; `make setup` installs it (it needs nodejs and npm)");
+        }
+        text.map(Axe)
+    }
 }
 
 impl Browser {
@@ -76,6 +92,31 @@ impl Browser {
     /// A DevTools command.
     pub async fn devtools(&self, command: &str, params: Value) -> Value {
         self.post("goog/cdp/execute", json!({ "cmd": command, "params": params })).await
+    }
+
+    /// The value of a JavaScript expression, or what its promise comes to. The page's own policy for scripts does not apply.
+    pub async fn run(&self, expression: &str) -> Value {
+        let params = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
+        let mut said = self.devtools("Runtime.evaluate", params).await;
+        assert!(said["exceptionDetails"].is_null(), "{said}");
+        said["result"]["value"].take()
+    }
+
+    /// What axe finds wrong with the page as it is: each rule with the elements that break it.
+    /// <https://github.com/dequelabs/axe-core/blob/develop/doc/API.md>
+    pub async fn judged(&self, axe: &Axe) -> Vec<String> {
+        if self.run("typeof axe").await == "undefined" {
+            self.run(&format!("{}; 1", axe.0)).await;
+        }
+        let asked = "axe.run(document, { resultTypes: ['violations'] }).then(r => r.violations.map(v => v.id + ': ' + v.help + ' at ' + \
+                     v.nodes.map(n => n.target.join(' ') + ' (' + (n.any[0]?.message ?? '') + ')').slice(0, 5).join('; ')))";
+        serde_json::from_value(self.run(asked).await).expect("a list of texts")
+    }
+
+    /// Opens another tab, as a person does who types an address there, and goes on in it.
+    pub async fn tab(&self) {
+        let made = self.post("window/new", json!({ "type": "tab" })).await;
+        self.post("window", json!({ "handle": made["handle"] })).await;
     }
 
     /// Everything that was logged since the last call: by `browser` (the console) or by `performance` (the network).

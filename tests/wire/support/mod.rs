@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "on other systems than Linux some of its users are left out")]
 
 pub mod browser;
+pub mod demo;
 pub mod downloads;
 mod external;
 pub mod github;
@@ -12,6 +13,7 @@ pub mod instances;
 pub mod linux;
 pub mod moto;
 pub mod muster;
+pub mod pool;
 pub mod releases;
 pub mod scene;
 pub mod terraform;

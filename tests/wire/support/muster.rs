@@ -1,6 +1,5 @@
 //! The compiled binary as a child process: its manifests, its listeners, its end, and its log.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Seek as _, Write as _};
 use std::path::PathBuf;
@@ -15,6 +14,7 @@ use tempfile::TempDir;
 use super::github::key::{self, Key};
 use super::github::{APP_ID, Double};
 use super::moto::{MUSTER_KEY, Moto, OPERATOR_KEY, SECRET_ACCESS_KEY, World, env};
+pub use super::pool::Pool;
 use super::tools::Port;
 use super::{PATIENCE, eventually, secs};
 
@@ -38,81 +38,6 @@ pub fn seal(secret: &str, body: &str) -> String {
     let extracted = mac(&[0; 32], &[secret.as_bytes()]);
     let key = mac(&extracted, &[b"muster: seal of a job queue message, version 1", &[1]]);
     format!("v1={}", hex::encode(mac(&key, &[body.as_bytes()])))
-}
-
-/// A RunnerPool manifest that is being written.
-#[derive(Clone, Debug)]
-pub struct Pool {
-    name: String,
-    app: &'static str,
-    scope: String,
-    labels: Vec<String>,
-    fields: Vec<(&'static str, String)>,
-}
-
-impl Pool {
-    /// A pool of `org/acme` with these labels. It has up to 100 spot runners, which end after 2 s of idleness.
-    pub fn new(name: &str, labels: &[&str]) -> Pool {
-        Pool {
-            name: name.into(),
-            app: APP,
-            scope: "org/acme".into(),
-            labels: labels.iter().map(|&l| l.to_owned()).collect(),
-            fields: vec![
-                ("capacity.max", "100".into()),
-                ("runner.idleTimeout", "2s".into()),
-                ("runner.bootDeadline", "60s".into()),
-                ("instance.types", "[m7i.large, m6i.large]".into()),
-            ],
-        }
-    }
-
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The pool registers in another scope, such as `repo/acme/app` or `enterprise/big`.
-    pub fn scope(mut self, scope: &str) -> Pool {
-        self.scope = scope.into();
-        self
-    }
-
-    /// The pool is another App's; see [`Muster::write_app`].
-    pub fn app(mut self, app: &'static str) -> Pool {
-        self.app = app;
-        self
-    }
-
-    /// Sets a field of a section, such as `("capacity.max", 2)` or `("github.runnerGroup", "big")`.
-    pub fn set(mut self, field: &'static str, value: impl ToString) -> Pool {
-        self.fields.retain(|(name, _)| *name != field);
-        self.fields.push((field, value.to_string()));
-        self
-    }
-
-    /// The text of the manifest.
-    pub fn yaml(&self, world: &World) -> String {
-        let mut sections = std::collections::BTreeMap::<&str, Vec<(&str, String)>>::new();
-        let credential = if self.scope.starts_with("enterprise/") { ("token", TOKEN) } else { ("app", self.app) };
-        sections.entry("github").or_default().extend([(credential.0, credential.1.to_owned()), ("scope", self.scope.clone())]);
-        sections.entry("instance").or_default().push(("subnets", format!("[{}]", world.subnets.join(", "))));
-        let mut top = vec![("labels", format!("[{}]", self.labels.join(", ")))];
-        for (field, value) in &self.fields {
-            match field.split_once('.') {
-                Some((section, name)) => sections.entry(section).or_default().push((name, value.clone())),
-                None => top.push((field, value.clone())),
-            }
-        }
-        let mut text = format!("apiVersion: muster/v1\nkind: RunnerPool\nmetadata:\n  name: {}\nspec:\n", self.name);
-        for (name, value) in top {
-            writeln!(text, "  {name}: {value}").expect("a String takes all");
-        }
-        for (section, fields) in sections {
-            let fields = fields.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join(", ");
-            writeln!(text, "  {section}: {{{fields}}}").expect("a String takes all");
-        }
-        text
-    }
 }
 
 fn app_yaml(github: &Double, name: &str, webhook_secret: &str) -> String {
@@ -226,12 +151,12 @@ impl Muster {
 
     /// Writes or replaces a pool's manifest.
     pub fn write_pool(&self, pool: &Pool) {
-        self.write(&format!("pool-{}.yaml", pool.name), &pool.yaml(&self.world));
+        self.write(&format!("pool-{}.yaml", pool.name()), &pool.yaml(&self.world));
     }
 
     /// Removes a pool's manifest.
     pub fn remove_pool(&self, pool: &Pool) {
-        fs::remove_file(self.manifests().join(format!("pool-{}.yaml", pool.name))).expect("the pool has a manifest");
+        fs::remove_file(self.manifests().join(format!("pool-{}.yaml", pool.name()))).expect("the pool has a manifest");
     }
 
     /// Adds arguments to `muster run`, such as `--role webhook`.
@@ -289,7 +214,7 @@ impl Muster {
 
     /// The environment of a subcommand. Subcommands that only look are an operator's, who has other permissions.
     fn env_of(&self, args: &[&str]) -> Vec<(String, String)> {
-        let looks = matches!(args.first(), Some(&("cost" | "doctor" | "plan")));
+        let looks = matches!(args.first(), Some(&("cost" | "doctor" | "plan" | "replay" | "validate")));
         let key = |(name, value): &(String, String)| match &**name {
             "AWS_ACCESS_KEY_ID" if looks && value == MUSTER_KEY => (name.clone(), OPERATOR_KEY.to_owned()),
             _ => (name.clone(), value.clone()),
@@ -391,7 +316,14 @@ impl Muster {
         request.send().await.map_or(0, |answer| answer.status().as_u16())
     }
 
-    async fn get(&self, path: &str) -> String {
+    /// The JSON with which the admin listener answers 503.
+    pub async fn refusal(&self, path: &str) -> Value {
+        let answer = self.http.get(self.admin_url(path)).timeout(secs(10)).send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), 503, "{path}");
+        answer.json().await.expect("JSON")
+    }
+
+    pub async fn get(&self, path: &str) -> String {
         let request = self.http.get(self.admin_url(path)).timeout(secs(10));
         let answer = request.send().await.unwrap_or_else(|e| panic!("{path}: {e}\n{}", self.logs()));
         assert_eq!(answer.status().as_u16(), 200, "{path}");

@@ -2,6 +2,7 @@
 //! queued jobs to matching runners, and signs and sends the webhooks. GitHub's own description ([`openapi`]) judges every
 //! request and answer. When anything did not conform to it, dropping the double fails the test.
 
+pub mod app_manifests;
 pub mod hooks;
 pub mod key;
 pub mod openapi;
@@ -182,6 +183,8 @@ struct State {
     statuses: Vec<(String, String, Value)>,
     app: App,
     versions: versions::Versions,
+    /// The manifests of Apps that somebody has made and nobody has fetched, by their code, each with the owner.
+    manifests: BTreeMap<String, (String, Value)>,
 }
 
 impl State {

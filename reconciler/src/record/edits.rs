@@ -1,0 +1,160 @@
+//! A list as what changed since the list before. Most of a sweep is what the last sweep showed, and a fleet is swept every minute.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hash};
+
+use foldhash::quality::FixedState;
+use serde::{Deserialize, Serialize};
+
+/// How a list comes out of the list before it, in the new order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ListEdits<'a, T: Clone>(Vec<ListEdit<'a, T>>);
+
+/// One part of the new list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ListEdit<'a, T: Clone> {
+    /// From this place of the old list on, so many members.
+    Keep(usize, usize),
+    /// A member that is not in the old list, or is not the same there.
+    New(Cow<'a, T>),
+}
+
+/// How many members that are gone, one after another, are passed over without an index.
+const AHEAD: usize = 16;
+
+/// What the recorder keeps of a member of the last list: digests of its key and of all of it. The last list itself is not
+/// kept. By chance, two different members have the same digest once in 10^19 comparisons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    key: u64,
+    all: u64,
+}
+
+impl Mark {
+    fn of<T: Hash, K: Hash>(member: &T, key: impl Fn(&T) -> K) -> Mark {
+        Mark { key: digest(&key(member)), all: digest(member) }
+    }
+}
+
+fn digest(value: &impl Hash) -> u64 {
+    FixedState::default().hash_one(value)
+}
+
+impl<'a, T: Clone + Hash> ListEdits<'a, T> {
+    /// How `new` comes out of the list with the marks `old`, and the marks of `new`. As a rule the order is the same, and no index is
+    /// needed. A list may have a member twice: a sweep of pages does, if something moves meanwhile.
+    pub(super) fn between<K: Hash>(old: &[Mark], new: &'a [T], key: impl Fn(&T) -> K) -> (ListEdits<'a, T>, Vec<Mark>) {
+        let marks: Vec<Mark> = new.iter().map(|member| Mark::of(member, &key)).collect();
+        let edits = ListEdits::in_order(old, new, &marks);
+        let unknown = edits.0.iter().filter(|edit| matches!(edit, ListEdit::New(_))).count();
+        let edits = if unknown > AHEAD + new.len() / 4 { ListEdits::in_any_order(old, new, &marks) } else { edits };
+        (edits, marks)
+    }
+
+    fn in_order(old: &[Mark], new: &'a [T], marks: &[Mark]) -> ListEdits<'a, T> {
+        let (mut edits, mut next) = (ListEdits(Vec::new()), 0);
+        for (member, mark) in new.iter().zip(marks) {
+            let ahead = old.get(next..(next + AHEAD).min(old.len())).unwrap_or_default();
+            // A member that has changed stands where it stood, so the search goes on after it.
+            let of_key = ahead.iter().position(|other| other.key == mark.key).map(|at| next + at);
+            next = of_key.map_or(next, |at| at + 1);
+            edits.push(of_key.filter(|at| old.get(*at) == Some(mark)), member);
+        }
+        edits
+    }
+
+    fn in_any_order(old: &[Mark], new: &'a [T], marks: &[Mark]) -> ListEdits<'a, T> {
+        let (mut edits, mut used) = (ListEdits(Vec::new()), vec![false; old.len()]);
+        let index = BTreeMap::from_iter(old.iter().enumerate().map(|(at, mark)| (mark.key, at)));
+        for (member, mark) in new.iter().zip(marks) {
+            let same = |at: &usize| old.get(*at) == Some(mark) && used.get(*at) == Some(&false);
+            let place = index.get(&mark.key).copied().filter(same);
+            place.and_then(|at| used.get_mut(at)).into_iter().for_each(|used| *used = true);
+            edits.push(place, member);
+        }
+        edits
+    }
+
+    fn push(&mut self, place: Option<usize>, member: &'a T) {
+        match (place, self.0.last_mut()) {
+            (Some(place), Some(ListEdit::Keep(from, count))) if *from + *count == place => *count += 1,
+            (Some(place), _) => self.0.push(ListEdit::Keep(place, 1)),
+            (None, _) => self.0.push(ListEdit::New(Cow::Borrowed(member))),
+        }
+    }
+}
+
+impl<T: Clone> ListEdits<'_, T> {
+    /// The new list. None: the edits are not of this old list.
+    pub(crate) fn applied(self, old: Vec<T>) -> Option<Vec<T>> {
+        let mut old: Vec<Option<T>> = old.into_iter().map(Some).collect();
+        let mut new = Vec::new();
+        for edit in self.0 {
+            match edit {
+                ListEdit::New(member) => new.push(member.into_owned()),
+                ListEdit::Keep(from, count) => {
+                    for place in old.get_mut(from..from.checked_add(count)?)? {
+                        new.push(place.take()?);
+                    }
+                }
+            }
+        }
+        Some(new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn list() -> impl Strategy<Value = Vec<(u8, bool)>> {
+        proptest::collection::vec((0..12_u8, any::<bool>()), 0..16)
+    }
+
+    /// The edits that make `new` of `old`.
+    fn edits<'a, T: Clone + Hash, K: Hash>(old: &[T], new: &'a [T], key: impl Fn(&T) -> K) -> ListEdits<'a, T> {
+        let (_, marks) = ListEdits::between(&[], old, &key);
+        ListEdits::between(&marks, new, key).0
+    }
+
+    proptest! {
+        #[test]
+        fn edits_make_the_new_list_of_the_old_one(old in list(), new in list()) {
+            let edits = edits(&old, &new, |(key, _)| *key);
+            prop_assert_eq!(edits.applied(old), Some(new));
+        }
+    }
+
+    #[test]
+    fn a_list_that_did_not_change_is_one_edit() {
+        let list: Vec<(u32, &str)> = (0..1000).map(|key| (key, "same")).collect();
+        assert_eq!(edits(&list, &list, |(key, _)| *key).0.len(), 1);
+        let mut changed = list.clone();
+        changed[500].1 = "changed";
+        assert_eq!(edits(&list, &changed, |(key, _)| *key).0.len(), 3);
+        let shorter = edits(&list, &list[1..], |(key, _)| *key);
+        assert_eq!(shorter.0, [ListEdit::Keep(1, 999)]);
+    }
+
+    #[test]
+    fn a_list_in_another_order_is_told_by_places() {
+        let list: Vec<(u32, &str)> = (0..1000).map(|key| (key, "same")).collect();
+        let turned: Vec<(u32, &str)> = list.iter().rev().copied().collect();
+        let told = edits(&list, &turned, |(key, _)| *key);
+        assert!(told.0.iter().all(|edit| matches!(edit, ListEdit::Keep(..))));
+        let gone: Vec<(u32, &str)> = list.iter().copied().filter(|(key, _)| key % 100 != 7).collect();
+        assert_eq!(edits(&list, &gone, |(key, _)| *key).0.len(), 11);
+    }
+
+    #[test]
+    fn edits_of_another_list_are_noticed() {
+        let list = [1, 2, 3];
+        let edits = edits(&list, &list, |key| *key);
+        assert_eq!(edits.applied(vec![1, 2]), None);
+    }
+}
