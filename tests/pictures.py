@@ -1,4 +1,5 @@
-"""Pictures of `muster explain` and `muster top` on a running demo, as SVG: pictures.py MUSTER URL DIRECTORY.
+"""Pictures of `muster explain` and `muster top` on a running demo, as SVG, and the heads of the live page, which its picture keeps:
+pictures.py MUSTER URL DIRECTORY.
 
 Each command runs on a terminal of its own (pty), because only there does it draw in full. rich turns what the terminal got into a
 picture. The picture loads nothing: rich's own template would load a font from another host.
@@ -16,6 +17,7 @@ import sys
 import termios
 import time
 import urllib.request
+import zlib
 from pathlib import Path
 
 from rich import _export_format
@@ -71,7 +73,26 @@ def draw(text, title, width, path):
     print(f"pictures: {path}, {len(picture)} bytes")
 
 
+def keep_heads(url, path):
+    """Writes the heads of the page and of its tables into its picture, as a text that no viewer shows. A test compares them with
+    those of the page of its day, so that an old picture is noticed."""
+    with urllib.request.urlopen(f"{url}/", timeout=5) as answer:
+        page = answer.read().decode()
+    found = re.findall(r'<h2(?! id="h-attention")[^>]*>(.*?)</h2>|<th scope="col"[^>]*>(.*?)</th>', page, flags=re.DOTALL)
+    heads = sorted({re.sub(r"<[^>]*>|:.*", "", h or th).strip() for h, th in found} - {""})
+    if len(heads) < 10:
+        sys.exit(f"pictures: the page has only the heads {heads}")
+    picture = path.read_bytes()
+    said = b"tEXtDescription\0" + "\n".join(heads).encode("latin-1")
+    chunk = struct.pack(">I", len(said) - 4) + said + struct.pack(">I", zlib.crc32(said))
+    after = 8 + 25  # the signature, and the first chunk, IHDR
+    path.write_bytes(picture[:after] + chunk + picture[after:])
+    print(f"pictures: {path} keeps {len(heads)} heads")
+
+
 def main(muster, url, directory):
+    keep_heads(url, directory / "live-page.png")
+
     def items(path):
         with urllib.request.urlopen(f"{url}/api/v1/{path}", timeout=5) as answer:
             return json.load(answer)["items"]

@@ -346,3 +346,21 @@ fn plain_http_is_admitted_on_this_machine_only() {
         assert_eq!(problems(&texts), [], "{here}");
     }
 }
+
+/// A URL that only looks like this machine leads elsewhere.
+#[test]
+fn a_name_that_begins_like_this_machine_is_not_this_machine() {
+    for elsewhere in [
+        "http://[::1].example.com",
+        "https://[::1]x",
+        "http://127.0.0.1.example.com",
+        "http://localhost.example.com",
+        "http://[::1",
+    ] {
+        let app = APP.replacen("appId: 123456", &format!("appId: 7\n  apiUrl: '{elsewhere}'"), 1);
+        let mut texts = examples();
+        texts[1].body = app;
+        let found = problems(&texts);
+        assert!(!found.is_empty() && found.iter().all(|problem| problem.path == "spec.apiUrl"), "{elsewhere}: {found:#?}");
+    }
+}

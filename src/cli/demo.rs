@@ -21,9 +21,8 @@ use muster_simulator::{Simulation, WorldOptions, example};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
 
-use super::show;
+use super::{show, stop};
 use crate::http::state::{About, Admin, Steer};
 use crate::http::{ListenerLimits, admin};
 
@@ -63,7 +62,7 @@ impl Args {
             format!("failed to listen on 127.0.0.1:{}; if another program has that port, choose another with --port", self.port)
         })?;
         let port = listener.local_addr().context("failed to ask for the port that was bound")?.port();
-        let stop = CancellationToken::new();
+        let stop = stop::on_signal()?;
         let (inspect, questions) = Inspect::new();
         let metrics = Arc::new(Metrics::new());
         let banner = format!(
@@ -88,26 +87,12 @@ impl Args {
         ))?;
         tokio::select! {
             () = Show::new(self.speed, self.seed, metrics).play(questions, pulse) => {}
-            stopped = stopped_by_hand() => stopped.context("failed to wait for Ctrl-C")?,
+            () = stop.cancelled() => {}
         }
         stop.cancel();
         server.await.context("the live page's server failed")?;
         show::print("muster demo: ended\n")
     }
-}
-
-/// Waits for Ctrl-C, or for the signal by which a service manager stops a process.
-pub(super) async fn stopped_by_hand() -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            pressed = tokio::signal::ctrl_c() => pressed,
-            _ = term.recv() => Ok(()),
-        }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
 }
 
 /// The simulated world, and how far its clock is.

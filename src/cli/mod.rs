@@ -24,6 +24,7 @@ mod show;
 mod sim;
 mod simulate;
 mod steer;
+mod stop;
 mod top;
 mod validate;
 

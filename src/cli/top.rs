@@ -23,7 +23,7 @@ use super::ask::{ControllerUrl, block_on};
 use super::complete;
 use super::explain;
 use super::pasted::{self, pool_name};
-use super::show;
+use super::{show, stop};
 use keys::{Controls, KeyOutcome};
 use rows::{Row, Shown};
 
@@ -84,6 +84,7 @@ impl Args {
 
     /// Draws until somebody quits. A controller that does not answer for a while is told in the last line.
     async fn watch(&self, mut now: Now, mut controls: Controls, term: &Term) -> anyhow::Result<()> {
+        let stop = stop::on_signal()?;
         let screen = Screen::enter(console::colors_enabled())?;
         let mut keys = Keys::read(term.clone());
         let mut next = Box::pin(self.look_later());
@@ -131,7 +132,7 @@ impl Args {
                     }
                     keys.go_on();
                 }
-                _ = tokio::signal::ctrl_c() => return Ok(()),
+                () = stop.cancelled() => return Ok(()),
             }
         }
     }

@@ -14,10 +14,10 @@ pub mod live_history;
 pub mod live_told;
 pub mod live_view;
 mod order;
-mod refused;
 pub mod rewind;
 mod rows;
 mod seats;
+mod seldom;
 mod server;
 pub mod state;
 pub mod steer;
@@ -36,11 +36,11 @@ use std::time::Duration;
 use muster_operations::liveness::Liveness;
 use serde::Serialize;
 use tokio::net::TcpListener;
+use warp::http::StatusCode;
 use warp::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
@@ -140,26 +140,6 @@ async fn refuse(rejection: Rejection, allowed: &'static str) -> Result<Response,
 /// A filter for GET, and for HEAD with it.
 fn get() -> impl Filter<Extract = (), Error = Rejection> + Copy {
     warp::get().or(warp::head()).unify()
-}
-
-/// Logs one line for each request: what was asked and what was answered, but never a body.
-fn log_request(info: &warp::log::Info<'_>) {
-    let path: String = info.path().chars().take(200).collect();
-    let delivery: String = info
-        .request_headers()
-        .get(DELIVERY)
-        .and_then(|v| v.to_str().ok())
-        .map(|v| v.chars().take(64).collect())
-        .unwrap_or_default();
-    let (method, status, took_ms) = (info.method(), info.status().as_u16(), info.elapsed().as_secs_f64() * 1000.0);
-    // The page and the metrics are polled all day, so only deliveries, orders and failures are news.
-    if status >= 500 {
-        tracing::warn!(%method, path, status, delivery, took_ms, "answered");
-    } else if *method == Method::POST {
-        tracing::info!(%method, path, status, delivery, took_ms, "answered");
-    } else {
-        tracing::debug!(%method, path, status, took_ms, "answered");
-    }
 }
 
 /// Turns the reply of a logging wrapper back into a plain response.

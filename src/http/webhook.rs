@@ -11,7 +11,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
@@ -31,6 +31,7 @@ use warp::http::StatusCode;
 use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use warp::reply::Response;
 
+use super::seldom::SeldomTold;
 use crate::outbox::Outbox;
 
 /// The outbox's name in a sentence that says that it is stuck.
@@ -67,16 +68,17 @@ pub fn routes(webhook: Webhook) -> impl Filter<Extract = (Response,), Error = In
     let metrics = webhook.metrics.clone();
     let liveness = Liveness::default().with(OUTBOX, webhook.outbox.pulse());
     let places = Arc::new(Semaphore::new(CONCURRENT));
+    let (told, refused) = (Arc::new(SeldomTold::default()), Arc::new(SeldomTold::default()));
     let log = warp::log::custom(move |info| {
         if info.path() == "/webhook" {
             metrics.webhook_request(info.status().as_u16(), info.elapsed());
         }
-        super::log_request(&info);
+        told.log(&info);
     });
     let receive = warp::path!("webhook").and(warp::post()).and(warp::header::headers_cloned()).and(warp::body::stream()).then(
         move |headers: HeaderMap, body| {
-            let (webhook, places) = (webhook.clone(), places.clone());
-            async move { receive(webhook, &places, headers, body).await }
+            let (webhook, places, refused) = (webhook.clone(), places.clone(), refused.clone());
+            async move { receive(webhook, &places, &refused, headers, body).await }
         },
     );
     let alive = warp::path!("healthz").and(super::get()).map(move || super::alive(&liveness));
@@ -89,7 +91,7 @@ pub fn routes(webhook: Webhook) -> impl Filter<Extract = (Response,), Error = In
         .map(super::plain)
 }
 
-async fn receive<S, B, E>(webhook: Webhook, places: &Semaphore, headers: HeaderMap, body: S) -> Response
+async fn receive<S, B, E>(webhook: Webhook, places: &Semaphore, refused: &SeldomTold, headers: HeaderMap, body: S) -> Response
 where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
@@ -109,10 +111,10 @@ where
         body: &body,
     };
     let (spec, secrets) = (webhook.spec.borrow().clone(), webhook.secrets.borrow().clone());
-    answer(&webhook.outbox, judge(&spec, &secrets, &delivery)).await
+    answer(&webhook.outbox, refused, judge(&spec, &secrets, &delivery)).await
 }
 
-async fn answer(outbox: &Outbox<Sealed>, verdict: Acceptance) -> Response {
+async fn answer(outbox: &Outbox<Sealed>, refused: &SeldomTold, verdict: Acceptance) -> Response {
     match verdict {
         Acceptance::Queue { message, event, signer, pool } => match outbox.send(message).await {
             Ok(()) => {
@@ -133,8 +135,7 @@ async fn answer(outbox: &Outbox<Sealed>, verdict: Acceptance) -> Response {
         Acceptance::Unsigned(e) => {
             // One such delivery comes from a stranger. Many such deliveries mean that a secret was changed on one side
             // only.
-            tracing::warn!(error = %e, "refused a delivery");
-            super::error(StatusCode::UNAUTHORIZED, e)
+            refuse(refused, StatusCode::UNAUTHORIZED, e)
         }
         Acceptance::Unfit(e) => {
             // A failed delivery would be asked for again for a day, and would never fit.
@@ -142,14 +143,22 @@ async fn answer(outbox: &Outbox<Sealed>, verdict: Acceptance) -> Response {
             super::json(StatusCode::OK, &json!({ "ignored": shortened(&format!("muster cannot keep this event: {e}")) }))
         }
         Acceptance::Unreadable(e) => {
-            tracing::warn!(error = %e, "failed to read a delivery");
             let status = match e {
                 PayloadError::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 _ => StatusCode::BAD_REQUEST,
             };
-            super::error(status, e)
+            refuse(refused, status, e)
         }
     }
+}
+
+/// Refuses what anybody may send. The log says why, but only as often as [`SeldomTold`] allows.
+fn refuse(refused: &SeldomTold, status: StatusCode, why: impl std::fmt::Display) -> Response {
+    match refused.note(status, Instant::now()) {
+        Some(count) => tracing::warn!(error = %why, count, "refused a delivery, the last of `count` with this status"),
+        None => tracing::debug!(error = %why, "refused a delivery"),
+    }
+    super::error(status, why)
 }
 
 fn unavailable(why: &str) -> Response {

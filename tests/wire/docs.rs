@@ -262,6 +262,43 @@ fn the_pictures_have_the_form_that_the_commands_have_today() {
     }
 }
 
+/// The heads of the live page and of its tables, without what stands behind a colon. What needs attention depends on the moment.
+fn heads(page: &str) -> BTreeSet<String> {
+    let inner = |open: &'static str, close: &'static str| {
+        let opened = page.split(open).skip(1).filter(|part| !part.starts_with(" id=\"h-attention\""));
+        opened.filter_map(move |part| part.split_once('>')?.1.split_once(close)).map(|(inner, _)| inner)
+    };
+    let without_tags = |inner: &str| inner.split('<').map(|part| part.rsplit('>').next().unwrap_or(part)).collect::<String>();
+    let words = inner("<h2", "</h2>").chain(inner("<th scope=\"col\"", "</th>")).map(without_tags);
+    words.map(|text| text.split(':').next().unwrap_or_default().trim().to_owned()).filter(|text| !text.is_empty()).collect()
+}
+
+/// The colours and the sizes of the page may be others than in the picture; what it shows may not.
+#[tokio::test]
+async fn the_picture_of_the_live_page_has_the_heads_of_today() {
+    let picture = fs::read(root().join("docs/live-page.png")).expect("a picture");
+    let word = b"tEXtDescription\0";
+    let at =
+        picture.windows(word.len()).position(|bytes| bytes == word).expect("`make screenshot` writes the heads into the picture");
+    let length: [u8; 4] = picture[at - 4..at].try_into().expect("four bytes");
+    let text = &picture[at + word.len()..at + 4 + u32::from_be_bytes(length) as usize];
+    let shown: BTreeSet<String> =
+        text.split(|byte| *byte == b'\n').map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+    let demo = Demo::start();
+    let mut differs = String::new();
+    // Some parts come once there is something to show.
+    for _ in 0..1500 {
+        let page = reqwest::get(&demo.1).await.expect("an answer").text().await.expect("a page");
+        let today = heads(&page);
+        if shown.len() > 10 && shown == today {
+            return;
+        }
+        differs = format!("{:?}", shown.symmetric_difference(&today).collect::<Vec<_>>());
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    panic!("only the picture or only today's page has {differs}; `make screenshot` makes the picture anew");
+}
+
 #[test]
 fn pages_are_read_as_github_reads_them() {
     let page =

@@ -113,6 +113,7 @@ async fn what_is_planned_is_tagged_passes_the_scanner_and_is_what_aws_admits() {
             let taggable = values.get("tags").is_some() || values.get("tag").is_some();
             let tagged = values["tags"]["muster:cluster"] == "prod" || address.contains("aws_autoscaling_group");
             assert!(!taggable || tagged, "{name}: {address} is not tagged");
+            assert!(!address.contains("aws_autoscaling_group") || is_told_apart(&values), "{name}: {values}");
         }
         provider_6_has(name, plan);
     }
@@ -125,6 +126,15 @@ async fn what_is_planned_is_tagged_passes_the_scanner_and_is_what_aws_admits() {
     let (resources, values) = support::terraform::aws_admits(files);
     assert!(resources > 400 && values > 4000, "only {resources} resources and {values} values were checked");
     scan(examples.iter().map(|(.., file)| file.as_path()));
+}
+
+/// Whether a group gives its machines the tag by which the pools' roles are denied them (`attackers/job.rs`), and not the tag of a
+/// runner. The tags of a launch template go to its volumes only.
+fn is_told_apart(group: &Value) -> bool {
+    let tags = group["tag"].as_array().into_iter().flatten();
+    let handed: Vec<&Value> = tags.filter(|tag| tag["propagate_at_launch"] == true).collect();
+    handed.iter().any(|tag| tag["key"] == "muster:controller" && tag["value"] == "prod")
+        && !handed.iter().any(|tag| tag["key"] == "muster:cluster")
 }
 
 /// Provider 6.62.0 has every argument that the module writes, too. tests/terraform/provider-6.json lists its arguments,

@@ -108,7 +108,12 @@ fn is_url(text: &str) -> bool {
     let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else { return false };
     let host = rest.split('/').next().unwrap_or_default();
     let host_ok = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
-    host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+    // Behind a bracket there is a port or nothing. `[::1].example.com` is another host than `[::1]`.
+    let bracket_ok = host
+        .strip_prefix('[')
+        .is_none_or(|inner| inner.split_once(']').is_some_and(|(_, behind)| behind.is_empty() || behind.starts_with(':')));
+    bracket_ok
+        && host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
         && host.chars().all(host_ok)
         && rest.chars().all(|c| c.is_ascii_graphic())
 }

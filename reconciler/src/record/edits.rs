@@ -2,9 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, Hash};
 
-use foldhash::quality::FixedState;
 use serde::{Deserialize, Serialize};
 
 /// How a list comes out of the list before it, in the new order.
@@ -25,59 +23,46 @@ enum ListEdit<'a, T: Clone> {
 /// How many members that are gone, one after another, are passed over without an index.
 const AHEAD: usize = 16;
 
-/// What the recorder keeps of a member of the last list: digests of its key and of all of it. The last list itself is not
-/// kept. By chance, two different members have the same digest once in 10^19 comparisons.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mark {
-    key: u64,
-    all: u64,
-}
-
-impl Mark {
-    fn of<T: Hash, K: Hash>(member: &T, key: impl Fn(&T) -> K) -> Mark {
-        Mark { key: digest(&key(member)), all: digest(member) }
-    }
-}
-
-fn digest(value: &impl Hash) -> u64 {
-    FixedState::default().hash_one(value)
-}
-
-impl<'a, T: Clone + Hash> ListEdits<'a, T> {
-    /// How `new` comes out of the list with the marks `old`, and the marks of `new`. As a rule the order is the same, and no index is
-    /// needed. A list may have a member twice: a sweep of pages does, if something moves meanwhile.
-    pub(super) fn between<K: Hash>(old: &[Mark], new: &'a [T], key: impl Fn(&T) -> K) -> (ListEdits<'a, T>, Vec<Mark>) {
-        let marks: Vec<Mark> = new.iter().map(|member| Mark::of(member, &key)).collect();
-        let edits = ListEdits::in_order(old, new, &marks);
+impl<'a, T: Clone + PartialEq> ListEdits<'a, T> {
+    /// How `new` comes out of `old`. As a rule the order is the same, and no index is needed. A list may have a member twice: a sweep
+    /// of pages does, if something moves meanwhile.
+    pub(super) fn between<K: Ord>(old: &[T], new: &'a [T], key: impl Fn(&T) -> &K) -> ListEdits<'a, T> {
+        let edits = ListEdits::in_order(old, new, &key);
         let unknown = edits.0.iter().filter(|edit| matches!(edit, ListEdit::New(_))).count();
-        let edits = if unknown > AHEAD + new.len() / 4 { ListEdits::in_any_order(old, new, &marks) } else { edits };
-        (edits, marks)
+        if unknown > AHEAD + new.len() / 4 { ListEdits::in_any_order(old, new, key) } else { edits }
     }
 
-    fn in_order(old: &[Mark], new: &'a [T], marks: &[Mark]) -> ListEdits<'a, T> {
+    fn in_order<K: Ord>(old: &[T], new: &'a [T], key: impl Fn(&T) -> &K) -> ListEdits<'a, T> {
         let (mut edits, mut next) = (ListEdits(Vec::new()), 0);
-        for (member, mark) in new.iter().zip(marks) {
+        for member in new {
+            if old.get(next) == Some(member) {
+                edits.push(Some(next), member);
+                next += 1;
+                continue;
+            }
             let ahead = old.get(next..(next + AHEAD).min(old.len())).unwrap_or_default();
             // A member that has changed stands where it stood, so the search goes on after it.
-            let of_key = ahead.iter().position(|other| other.key == mark.key).map(|at| next + at);
+            let of_key = ahead.iter().position(|other| key(other) == key(member)).map(|at| next + at);
             next = of_key.map_or(next, |at| at + 1);
-            edits.push(of_key.filter(|at| old.get(*at) == Some(mark)), member);
+            edits.push(of_key.filter(|at| old.get(*at) == Some(member)), member);
         }
         edits
     }
 
-    fn in_any_order(old: &[Mark], new: &'a [T], marks: &[Mark]) -> ListEdits<'a, T> {
+    fn in_any_order<K: Ord>(old: &[T], new: &'a [T], key: impl Fn(&T) -> &K) -> ListEdits<'a, T> {
         let (mut edits, mut used) = (ListEdits(Vec::new()), vec![false; old.len()]);
-        let index = BTreeMap::from_iter(old.iter().enumerate().map(|(at, mark)| (mark.key, at)));
-        for (member, mark) in new.iter().zip(marks) {
-            let same = |at: &usize| old.get(*at) == Some(mark) && used.get(*at) == Some(&false);
-            let place = index.get(&mark.key).copied().filter(same);
+        let index = BTreeMap::from_iter(old.iter().enumerate().map(|(at, member)| (key(member), at)));
+        for member in new {
+            let same = |at: &usize| old.get(*at) == Some(member) && used.get(*at) == Some(&false);
+            let place = index.get(key(member)).copied().filter(same);
             place.and_then(|at| used.get_mut(at)).into_iter().for_each(|used| *used = true);
             edits.push(place, member);
         }
         edits
     }
+}
 
+impl<'a, T: Clone> ListEdits<'a, T> {
     fn push(&mut self, place: Option<usize>, member: &'a T) {
         match (place, self.0.last_mut()) {
             (Some(place), Some(ListEdit::Keep(from, count))) if *from + *count == place => *count += 1,
@@ -85,11 +70,12 @@ impl<'a, T: Clone + Hash> ListEdits<'a, T> {
             (None, _) => self.0.push(ListEdit::New(Cow::Borrowed(member))),
         }
     }
-}
 
-impl<T: Clone> ListEdits<'_, T> {
     /// The new list. None: the edits are not of this old list.
     pub(crate) fn applied(self, old: Vec<T>) -> Option<Vec<T>> {
+        if matches!(self.0[..], [ListEdit::Keep(0, count)] if count == old.len()) {
+            return Some(old);
+        }
         let mut old: Vec<Option<T>> = old.into_iter().map(Some).collect();
         let mut new = Vec::new();
         for edit in self.0 {
@@ -116,28 +102,22 @@ mod tests {
         proptest::collection::vec((0..12_u8, any::<bool>()), 0..16)
     }
 
-    /// The edits that make `new` of `old`.
-    fn edits<'a, T: Clone + Hash, K: Hash>(old: &[T], new: &'a [T], key: impl Fn(&T) -> K) -> ListEdits<'a, T> {
-        let (_, marks) = ListEdits::between(&[], old, &key);
-        ListEdits::between(&marks, new, key).0
-    }
-
     proptest! {
         #[test]
         fn edits_make_the_new_list_of_the_old_one(old in list(), new in list()) {
-            let edits = edits(&old, &new, |(key, _)| *key);
-            prop_assert_eq!(edits.applied(old), Some(new));
+            let edits = ListEdits::between(&old, &new, |(key, _)| key);
+            prop_assert_eq!(edits.applied(old.clone()), Some(new.clone()));
         }
     }
 
     #[test]
     fn a_list_that_did_not_change_is_one_edit() {
         let list: Vec<(u32, &str)> = (0..1000).map(|key| (key, "same")).collect();
-        assert_eq!(edits(&list, &list, |(key, _)| *key).0.len(), 1);
+        assert_eq!(ListEdits::between(&list, &list, |(key, _)| key).0.len(), 1);
         let mut changed = list.clone();
         changed[500].1 = "changed";
-        assert_eq!(edits(&list, &changed, |(key, _)| *key).0.len(), 3);
-        let shorter = edits(&list, &list[1..], |(key, _)| *key);
+        assert_eq!(ListEdits::between(&list, &changed, |(key, _)| key).0.len(), 3);
+        let shorter = ListEdits::between(&list, &list[1..], |(key, _)| key);
         assert_eq!(shorter.0, [ListEdit::Keep(1, 999)]);
     }
 
@@ -145,16 +125,16 @@ mod tests {
     fn a_list_in_another_order_is_told_by_places() {
         let list: Vec<(u32, &str)> = (0..1000).map(|key| (key, "same")).collect();
         let turned: Vec<(u32, &str)> = list.iter().rev().copied().collect();
-        let told = edits(&list, &turned, |(key, _)| *key);
+        let told = ListEdits::between(&list, &turned, |(key, _)| key);
         assert!(told.0.iter().all(|edit| matches!(edit, ListEdit::Keep(..))));
         let gone: Vec<(u32, &str)> = list.iter().copied().filter(|(key, _)| key % 100 != 7).collect();
-        assert_eq!(edits(&list, &gone, |(key, _)| *key).0.len(), 11);
+        assert_eq!(ListEdits::between(&list, &gone, |(key, _)| key).0.len(), 11);
     }
 
     #[test]
     fn edits_of_another_list_are_noticed() {
         let list = [1, 2, 3];
-        let edits = edits(&list, &list, |key| *key);
+        let edits = ListEdits::between(&list, &list, |key| key);
         assert_eq!(edits.applied(vec![1, 2]), None);
     }
 }

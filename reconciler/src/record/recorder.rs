@@ -4,9 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::edits::Mark;
 use super::{Beginning, Decided, FORMAT, HeardSoFar, ListEdits, RecordEntry, said};
-use crate::effect::{Action, Effect, Input, JobMessage, Outcome, Source, Swept};
+use crate::effect::{Action, Effect, Input, InstanceSighting, JobMessage, Outcome, RunnerSighting, Source, Swept};
 use crate::event::JobAbout;
 use crate::ids::{EffectId, ListId, MessageId, PoolName};
 use crate::steer::{Order, Pause};
@@ -22,8 +21,8 @@ pub struct Recorder {
     /// Messages that the core may hold: all that it holds, and some that it held.
     messages: BTreeMap<MessageId, JobMessage>,
     /// The lists that the next ones are told apart from.
-    instances: Vec<Mark>,
-    runners: BTreeMap<ListId, Vec<Mark>>,
+    instances: Vec<InstanceSighting>,
+    runners: BTreeMap<ListId, Vec<RunnerSighting>>,
     /// The sweeps of runners under way: the outcome does not name the list.
     sweeps: BTreeMap<EffectId, ListId>,
     lines: Vec<u8>,
@@ -76,16 +75,16 @@ impl Recorder {
     pub fn input(&mut self, input: &Input, now: Time) {
         match input {
             Input::Outcome(id, Outcome::Swept(Swept::Instances(list))) => {
-                let (edits, marks) = ListEdits::between(&self.instances, list, |i| i.id.clone());
-                write(&mut self.lines, now, &RecordEntry::Instances(*id, edits));
-                self.instances = marks;
+                let edits = ListEdits::between(&self.instances, list, |i| &i.id);
+                write(&mut self.lines, now, &RecordEntry::Instances(*id, edits.clone()));
+                self.instances = edits.applied(std::mem::take(&mut self.instances)).unwrap_or_default();
             }
             Input::Outcome(id, Outcome::Swept(Swept::Runners(Some(list)))) if self.sweeps.contains_key(id) => {
                 let Some(list_id) = self.sweeps.remove(id) else { return };
                 let before = self.runners.entry(list_id.clone()).or_default();
-                let (edits, marks) = ListEdits::between(before, list, |r| r.id);
-                *before = marks;
-                write(&mut self.lines, now, &RecordEntry::Runners(*id, list_id, edits));
+                let edits = ListEdits::between(before, list, |r| &r.id);
+                write(&mut self.lines, now, &RecordEntry::Runners(*id, list_id, edits.clone()));
+                *before = edits.applied(std::mem::take(before)).unwrap_or_default();
             }
             Input::Messages(messages) if !self.names => {
                 let nameless: Vec<JobMessage> = messages.iter().map(nameless_message).collect();

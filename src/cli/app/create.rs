@@ -17,9 +17,8 @@ use super::desk::{Desk, DeskNews};
 use super::keys::KeyPlaces;
 use super::made::{self, MadeApp};
 use super::wish::AppWish;
-use crate::cli::demo::stopped_by_hand;
 use crate::cli::fault::CliError;
-use crate::cli::{ask, show};
+use crate::cli::{ask, show, stop};
 use crate::http::ListenerLimits;
 
 /// How long somebody may take to make the App.
@@ -55,6 +54,7 @@ impl Args {
 async fn make(wish: AppWish, places: KeyPlaces, patience: Duration) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("failed to listen on 127.0.0.1")?;
     let port = listener.local_addr().context("failed to ask for the port that was bound")?.port();
+    let told = stop::on_signal()?;
     let secret = || made::random().context("the operating system gave no random bytes");
     let (news, mut heard) = mpsc::unbounded_channel();
     let desk = Arc::new(Desk::new(wish.clone(), places.clone(), port, [secret()?, secret()?], news));
@@ -68,7 +68,7 @@ async fn make(wish: AppWish, places: KeyPlaces, patience: Duration) -> anyhow::R
     let ended = tokio::select! {
         news = last_news(&mut heard) => WaitOver::Heard(news),
         () = tokio::time::sleep(patience) => WaitOver::Late,
-        stopped = stopped_by_hand() => stopped.map(|()| WaitOver::Stopped).context("failed to wait for Ctrl-C")?,
+        () = told.cancelled() => WaitOver::Stopped,
     };
     stop.cancel();
     // The browser gets its last answer, and what GitHub was just asked is not lost.

@@ -8,11 +8,10 @@ use anyhow::Context;
 use muster_cloud::doctor::live::{self, Person, RunningController, TestWish, workflow};
 use muster_operations::terminal;
 use muster_reconciler::manifest::{Span, Spec};
-use tokio_util::sync::CancellationToken;
 
 use crate::cli::ask::{self, ControllerUrl, OrderToken};
 use crate::cli::fault::CliError;
-use crate::cli::show;
+use crate::cli::{show, stop};
 
 /// The name of the report for programs.
 const JSON: &str = "muster-field-report.json";
@@ -79,13 +78,11 @@ impl LiveTest {
         // This comes before the first step, because a test whose report cannot be written is of no use.
         std::fs::create_dir_all(&self.report).with_context(|| format!("failed to make {}", self.report.display()))?;
         let controller = RunningController { url: self.ask.place()?, token: self.token.read()?, view_token: ask::view_token()? };
-        let stop = CancellationToken::new();
-        let pressed = stop.clone();
+        let stop = stop::on_signal()?;
+        let told = stop.clone();
         tokio::spawn(async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                terminal::say("\ninterrupted: cleaning up what the test made");
-                pressed.cancel();
-            }
+            told.cancelled().await;
+            terminal::say("\ninterrupted: cleaning up what the test made");
         });
         let mut human = if self.yes { Person::absent() } else { Person::at_terminal() };
         let done = live::run(spec, base, &controller, &wish, &mut human, &stop).await;

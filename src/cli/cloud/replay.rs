@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{plan, unreadable};
 use crate::cli::fault::CliError;
-use crate::cli::{Cli, Output, demo, show};
+use crate::cli::{Cli, Output, show, stop};
 use crate::http::rewind::Rewind;
 use crate::http::state::{About, Admin};
 use crate::http::{ListenerLimits, admin};
@@ -138,8 +138,9 @@ impl Args {
         let port = runtime.block_on(serve(reel, self.listen.unwrap_or(0), stop.clone()))?;
         let url = format!("http://127.0.0.1:{port}");
         if self.command.is_empty() {
+            let told = runtime.block_on(async { stop::on_signal() })?;
             show::print(&format!("the controller of that time answers at {url}/\nCtrl-C ends it.\n"))?;
-            runtime.block_on(demo::stopped_by_hand()).context("failed to wait for Ctrl-C")?;
+            runtime.block_on(told.cancelled());
             return Ok(ExitCode::SUCCESS);
         }
         let words = std::iter::once("muster".to_owned()).chain(self.command).chain(["--controller".to_owned(), url]);

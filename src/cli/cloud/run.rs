@@ -46,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::unreadable;
 use crate::cli::fault::CliError;
+use crate::cli::stop;
 use crate::http::console::Console;
 use crate::http::door::Door;
 use crate::http::state::{About, Admin, Keep, StandsBy, Steer};
@@ -101,7 +102,7 @@ impl Args {
 
     async fn serve(self) -> anyhow::Result<()> {
         // This comes first, because a signal during the start must not be lost.
-        let stop = stop_on_signal()?;
+        let stop = stop::on_signal()?;
         let clock = Clock::start();
         let supervisor = Supervisor::from_env().map_err(|e| CliError::Config(e.to_string()))?;
         let decides = self.role != Role::Webhook;
@@ -371,24 +372,6 @@ async fn until_the_end(
             Ok(())
         }
     }
-}
-
-/// A token that is cancelled by SIGTERM (ECS, systemd) or SIGINT (a person).
-pub(super) fn stop_on_signal() -> anyhow::Result<CancellationToken> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut term = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
-    let mut int = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
-    let stop = CancellationToken::new();
-    let told = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-        tracing::info!("told to stop");
-        told.cancel();
-    });
-    Ok(stop)
 }
 
 pub(super) fn observer(metrics: &Arc<Metrics>) -> Observer {

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::unreadable;
 use crate::cli::Output;
-use crate::cli::show;
+use crate::cli::{show, stop};
 
 /// `muster sync`.
 #[derive(Debug, clap::Args)]
@@ -80,7 +80,7 @@ impl Args {
 
     async fn answer(&self) -> anyhow::Result<SyncAnswer> {
         // An upload that is cut off must be aborted, because its parts would cost storage.
-        let stop = super::run::stop_on_signal()?;
+        let stop = stop::on_signal()?;
         let spec = Manifests::new(self.manifests.clone(), &Aws::connect(None).await).load().await.map_err(unreadable)?;
         let settings = &spec.controller.spec;
         let bucket = settings.bucket.clone().with_context(|| {

@@ -19,7 +19,7 @@ use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use super::live_view::{attention, state_rank};
-use super::refused::RefusedTokens;
+use super::seldom::SeldomTold;
 use super::state::Admin;
 use super::steer::{self, Verb};
 use super::{assets, live, rewind};
@@ -48,11 +48,11 @@ pub fn routes(admin: Admin) -> impl Filter<Extract = (Response,), Error = Infall
     // The path comes first, so that other readers take no turn among the scrapes.
     let metrics = warp::path!("metrics").and(lanes.scrapes.take(super::get().and(having(&admin)).then(metrics)));
     let at_once = standing_by(&admin).or(at_once(&admin)).unify().boxed();
-    let refused = Arc::new(RefusedTokens::default());
+    let told = Arc::new(SeldomTold::default());
     door.and(at_once.or(metrics).unify().or(lanes.readers.take(looks(&admin))).unify())
         .recover(|r| super::refuse(r, "GET, HEAD"))
         .unify()
-        .with(warp::log::custom(move |info| refused.log(&info)))
+        .with(warp::log::custom(move |info| told.log(&info)))
         .map(super::plain)
 }
 

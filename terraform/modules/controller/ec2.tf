@@ -131,8 +131,8 @@ resource "aws_autoscaling_group" "this" {
   }
 
   dynamic "tag" {
-    # Not muster:cluster: what bears that tag is a runner.
-    for_each = merge({ for key, value in local.c.tags : key => value if key != "muster:cluster" }, { Name = local.name })
+    # Not muster:cluster: what bears that tag is a runner. By muster:controller the pools' roles are denied this machine.
+    for_each = merge({ for key, value in local.c.tags : key => value if key != "muster:cluster" }, { Name = local.name, "muster:controller" = local.c.cluster })
     content {
       key                 = tag.key
       value               = tag.value

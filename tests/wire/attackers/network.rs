@@ -82,6 +82,30 @@ async fn under_a_thousand_idle_connections_and_two_hundred_readers_muster_works_
     let errors: Vec<Value> =
         scene.muster.logs().lines().filter_map(|line| serde_json::from_str(line).ok()).filter(failed).collect();
     assert!(errors.is_empty(), "a crowd is no error of muster's: {errors:?}");
+    let warnings = warnings(&scene.muster.logs());
+    assert!(warnings < 50, "a crowd fills the log with {warnings} warnings");
+}
+
+/// How many warnings a log has.
+fn warnings(logs: &str) -> usize {
+    logs.lines().filter(|line| line.contains(r#""level":"WARN""#)).count()
+}
+
+/// Anybody may send to the webhook listener.
+#[tokio::test]
+async fn deliveries_without_a_signature_do_not_fill_the_log() {
+    let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
+    let (client, before) = (reqwest::Client::new(), warnings(&scene.muster.logs()));
+    for n in 0..300 {
+        let kind = if n % 2 == 0 { "application/json" } else { "text/plain" };
+        let post = client.post(scene.muster.webhook_url()).header("content-type", kind).body("{}");
+        let status = post.send().await.expect("an answer").status().as_u16();
+        assert!((400..500).contains(&status), "{status}");
+    }
+    let logs = scene.muster.logs();
+    let told = warnings(&logs) - before;
+    assert!((1..20).contains(&told), "{told} warnings tell of 300 deliveries");
+    assert!(logs.contains("refused a delivery, the last of `count`"), "the log says why: {logs}");
 }
 
 /// What strangers send is no error of muster's.
@@ -208,7 +232,7 @@ async fn without_the_token_for_looking_a_stranger_sees_nothing_and_it_gives_no_o
     scene.muster.assert_no_secrets_logged(&scene.github);
     // Whoever tries tokens does not fill the log. There is one line a minute at most.
     let logs = scene.muster.logs();
-    let told = logs.lines().filter(|line| line.contains("refused requests whose token is wrong or missing")).count();
+    let told = logs.lines().filter(|line| line.contains("requests with this status")).count();
     let tried = SHOWN.len() * 2 + strangers.len() * 2;
     assert!(told >= 1 && told < tried / 2, "{told} lines tell of {tried} requests");
 }
