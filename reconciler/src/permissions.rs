@@ -87,6 +87,32 @@ mod tests {
     }
 
     #[test]
+    fn the_orders_are_what_the_manifests_of_these_lists_have_muster_do() {
+        use crate::manifest::{LateStep, Span};
+        let of = |change: &dyn Fn(&mut RunnerPool)| {
+            let (mut ours, mut others) = (RunnerPool::default(), RunnerPool::default());
+            ours.spec.github.scope = scope("org/acme");
+            others.spec.github.scope = scope("org/other");
+            change(&mut ours);
+            let spec =
+                Spec { pools: [("ours".into(), ours.clone()), ("others".into(), others.clone())].into(), ..Spec::default() };
+            assert_eq!(Orders::of(&spec, &[others.list_id()].into()), Orders::default(), "another list's pool orders nothing");
+            Orders::of(&spec, &[ours.list_id()].into())
+        };
+        let step = |act| LateStep { act, after: Span::secs(600) };
+        let late = |act: LateAct| of(&|pool| pool.spec.start_within = vec![step(act)]);
+        let orders = |runs, statuses| Orders { runs, statuses };
+        assert_eq!(of(&|_| ()), orders(false, false));
+        assert_eq!(of(&|pool| pool.spec.rerun.causes = [crate::verdict::Cause::Interruption].into()), orders(true, false));
+        assert_eq!(late(LateAct::Tell), orders(false, true));
+        assert_eq!(late(LateAct::Cancel), orders(true, true));
+        assert_eq!((late(LateAct::OnDemand), late(LateAct::Overflow)), (orders(false, false), orders(false, false)));
+        let mut spec = Spec::default();
+        spec.controller.spec.start_within = vec![step(LateAct::Tell)];
+        assert_eq!(Orders::of(&spec, &BTreeSet::new()), orders(false, true), "the Controller's own ladder");
+    }
+
+    #[test]
     fn each_scope_needs_its_permission() {
         let both = needs([&scope("org/acme"), &scope("repo/acme/app")], Orders::default());
         let none: [&str; 0] = [];

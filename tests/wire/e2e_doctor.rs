@@ -290,6 +290,36 @@ async fn a_broken_app_is_told_with_what_to_grant() {
     assert!(found.1.iter().any(|line| line.starts_with("not checked App main")), "{found:#?}");
 }
 
+/// Runs that are ordered and commits that are told need permissions that others do not.
+#[tokio::test]
+async fn an_app_that_may_not_rerun_or_tell_is_told_what_to_grant_and_why() {
+    let Some(stage) = Stage::set().await else { return };
+    stage.muster.write_pool(&linux().set("rerun.causes", "[interruption]"));
+    assert_complaints(
+        &stage.complaints().await,
+        &[
+            (
+                "failed App main it lacks the repository permission Actions: read and write, because a pool has rerun.causes",
+                "grant it",
+            ),
+            ("failed installation on org/acme its account has not granted", "Actions: read and write"),
+        ],
+    );
+    stage.muster.write_pool(&linux().set("startWithin", "[{after: 10m, do: tell}]"));
+    assert_complaints(
+        &stage.complaints().await,
+        &[
+            ("failed App main it lacks the repository permission Commit statuses: read and write", "`tell`"),
+            ("failed installation on org/acme its account has not granted", "Commit statuses: read and write"),
+        ],
+    );
+    stage.github.app(|app| {
+        app.permissions["statuses"] = json!("write");
+        app.granted["statuses"] = json!("write");
+    });
+    assert_complaints(&stage.complaints().await, &[]);
+}
+
 #[tokio::test]
 async fn what_iam_refuses_is_named_and_what_only_doctor_needs_is_not_held_against_it() {
     let Some(mut stage) = Stage::set().await else { return };
