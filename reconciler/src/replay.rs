@@ -181,13 +181,13 @@ impl Player {
             }
             RecordEntry::Input(input) => input.into_owned(),
             RecordEntry::Instances(id, edits) => {
-                let list = edits.applied(std::mem::take(&mut self.instances)).ok_or(NotPlayed::Gap)?;
+                let list = edits.applied(std::mem::take(&mut self.instances), |member| member).ok_or(NotPlayed::Gap)?;
                 self.instances.clone_from(&list);
                 Input::Outcome(id, Outcome::Swept(Swept::Instances(list)))
             }
             RecordEntry::Runners(id, list_id, edits) => {
                 let before = self.runners.entry(list_id).or_default();
-                let list = edits.applied(std::mem::take(before)).ok_or(NotPlayed::Gap)?;
+                let list = edits.applied(std::mem::take(before), |member| member).ok_or(NotPlayed::Gap)?;
                 before.clone_from(&list);
                 Input::Outcome(id, Outcome::Swept(Swept::Runners(Some(list))))
             }

@@ -1,6 +1,6 @@
 //! A list as what changed since the list before. Most of a sweep is what the last sweep showed, and a fleet is swept every minute.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -26,34 +26,34 @@ const AHEAD: usize = 16;
 impl<'a, T: Clone + PartialEq> ListEdits<'a, T> {
     /// How `new` comes out of `old`. As a rule the order is the same, and no index is needed. A list may have a member twice: a sweep
     /// of pages does, if something moves meanwhile.
-    pub(super) fn between<K: Ord>(old: &[T], new: &'a [T], key: impl Fn(&T) -> &K) -> ListEdits<'a, T> {
+    pub(super) fn between<K: Ord>(old: &[impl Borrow<T>], new: &'a [T], key: impl Fn(&T) -> &K) -> ListEdits<'a, T> {
         let edits = ListEdits::in_order(old, new, &key);
         let unknown = edits.0.iter().filter(|edit| matches!(edit, ListEdit::New(_))).count();
         if unknown > AHEAD + new.len() / 4 { ListEdits::in_any_order(old, new, key) } else { edits }
     }
 
-    fn in_order<K: Ord>(old: &[T], new: &'a [T], key: impl Fn(&T) -> &K) -> ListEdits<'a, T> {
+    fn in_order<K: Ord>(old: &[impl Borrow<T>], new: &'a [T], key: impl Fn(&T) -> &K) -> ListEdits<'a, T> {
         let (mut edits, mut next) = (ListEdits(Vec::new()), 0);
         for member in new {
-            if old.get(next) == Some(member) {
+            if old.get(next).is_some_and(|other| other.borrow() == member) {
                 edits.push(Some(next), member);
                 next += 1;
                 continue;
             }
             let ahead = old.get(next..(next + AHEAD).min(old.len())).unwrap_or_default();
             // A member that has changed stands where it stood, so the search goes on after it.
-            let of_key = ahead.iter().position(|other| key(other) == key(member)).map(|at| next + at);
+            let of_key = ahead.iter().position(|other| key(other.borrow()) == key(member)).map(|at| next + at);
             next = of_key.map_or(next, |at| at + 1);
-            edits.push(of_key.filter(|at| old.get(*at) == Some(member)), member);
+            edits.push(of_key.filter(|at| old.get(*at).is_some_and(|other| other.borrow() == member)), member);
         }
         edits
     }
 
-    fn in_any_order<K: Ord>(old: &[T], new: &'a [T], key: impl Fn(&T) -> &K) -> ListEdits<'a, T> {
+    fn in_any_order<K: Ord>(old: &[impl Borrow<T>], new: &'a [T], key: impl Fn(&T) -> &K) -> ListEdits<'a, T> {
         let (mut edits, mut used) = (ListEdits(Vec::new()), vec![false; old.len()]);
-        let index = BTreeMap::from_iter(old.iter().enumerate().map(|(at, member)| (key(member), at)));
+        let index = BTreeMap::from_iter(old.iter().enumerate().map(|(at, member)| (key(member.borrow()), at)));
         for member in new {
-            let same = |at: &usize| old.get(*at) == Some(member) && used.get(*at) == Some(&false);
+            let same = |at: &usize| old.get(*at).is_some_and(|other| other.borrow() == member) && used.get(*at) == Some(&false);
             let place = index.get(key(member)).copied().filter(same);
             place.and_then(|at| used.get_mut(at)).into_iter().for_each(|used| *used = true);
             edits.push(place, member);
@@ -71,16 +71,16 @@ impl<'a, T: Clone> ListEdits<'a, T> {
         }
     }
 
-    /// The new list. None: the edits are not of this old list.
-    pub(crate) fn applied(self, old: Vec<T>) -> Option<Vec<T>> {
+    /// The new list. None: the edits are not of this old list. `made` makes what the list holds of a member that is new.
+    pub(crate) fn applied<U>(self, old: Vec<U>, made: impl Fn(T) -> U) -> Option<Vec<U>> {
         if matches!(self.0[..], [ListEdit::Keep(0, count)] if count == old.len()) {
             return Some(old);
         }
-        let mut old: Vec<Option<T>> = old.into_iter().map(Some).collect();
-        let mut new = Vec::new();
+        let mut old: Vec<Option<U>> = old.into_iter().map(Some).collect();
+        let mut new = Vec::with_capacity(old.len() + 1);
         for edit in self.0 {
             match edit {
-                ListEdit::New(member) => new.push(member.into_owned()),
+                ListEdit::New(member) => new.push(made(member.into_owned())),
                 ListEdit::Keep(from, count) => {
                     for place in old.get_mut(from..from.checked_add(count)?)? {
                         new.push(place.take()?);
@@ -106,7 +106,7 @@ mod tests {
         #[test]
         fn edits_make_the_new_list_of_the_old_one(old in list(), new in list()) {
             let edits = ListEdits::between(&old, &new, |(key, _)| key);
-            prop_assert_eq!(edits.applied(old.clone()), Some(new.clone()));
+            prop_assert_eq!(edits.applied(old.clone(), |member| member), Some(new.clone()));
         }
     }
 
@@ -135,6 +135,6 @@ mod tests {
     fn edits_of_another_list_are_noticed() {
         let list = [1, 2, 3];
         let edits = ListEdits::between(&list, &list, |key| key);
-        assert_eq!(edits.applied(vec![1, 2]), None);
+        assert_eq!(edits.applied(vec![1, 2], |member| member), None);
     }
 }

@@ -21,8 +21,8 @@ pub struct Recorder {
     /// Messages that the core may hold: all that it holds, and some that it held.
     messages: BTreeMap<MessageId, JobMessage>,
     /// The lists that the next ones are told apart from.
-    instances: Vec<InstanceSighting>,
-    runners: BTreeMap<ListId, Vec<RunnerSighting>>,
+    instances: Vec<Arc<InstanceSighting>>,
+    runners: BTreeMap<ListId, Vec<Arc<RunnerSighting>>>,
     /// The sweeps of runners under way: the outcome does not name the list.
     sweeps: BTreeMap<EffectId, ListId>,
     lines: Vec<u8>,
@@ -77,14 +77,14 @@ impl Recorder {
             Input::Outcome(id, Outcome::Swept(Swept::Instances(list))) => {
                 let edits = ListEdits::between(&self.instances, list, |i| &i.id);
                 write(&mut self.lines, now, &RecordEntry::Instances(*id, edits.clone()));
-                self.instances = edits.applied(std::mem::take(&mut self.instances)).unwrap_or_default();
+                self.instances = edits.applied(std::mem::take(&mut self.instances), Arc::new).unwrap_or_default();
             }
             Input::Outcome(id, Outcome::Swept(Swept::Runners(Some(list)))) if self.sweeps.contains_key(id) => {
                 let Some(list_id) = self.sweeps.remove(id) else { return };
                 let before = self.runners.entry(list_id.clone()).or_default();
                 let edits = ListEdits::between(before, list, |r| &r.id);
                 write(&mut self.lines, now, &RecordEntry::Runners(*id, list_id, edits.clone()));
-                *before = edits.applied(std::mem::take(before)).unwrap_or_default();
+                *before = edits.applied(std::mem::take(before), Arc::new).unwrap_or_default();
             }
             Input::Messages(messages) if !self.names => {
                 let nameless: Vec<JobMessage> = messages.iter().map(nameless_message).collect();
