@@ -11,7 +11,8 @@ pub mod cli;
 pub mod http;
 pub mod outbox;
 
-// A forecast, without AWS.
+// A forecast, without AWS, and what a shadow finds out.
+pub mod shadow;
 pub mod simulate;
 
 // What these share, and what systemd is told.

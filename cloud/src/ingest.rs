@@ -3,7 +3,7 @@
 //! A message stays on the queue until the core says that nothing depends on it any more. A message that cannot be read, or that
 //! is not signed, is counted and goes to the dead-letter queue. It never blocks the next message.
 
-mod belief;
+pub(crate) mod belief;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

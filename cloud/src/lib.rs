@@ -18,6 +18,8 @@ pub mod driver;
 pub mod executor;
 pub mod lease;
 
+pub mod shadow;
+
 pub mod aws;
 pub mod groups;
 pub mod retry;

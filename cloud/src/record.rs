@@ -145,7 +145,7 @@ impl RecordPlace {
         Ok(unpack(&bytes))
     }
 
-    async fn write(&self, part: &PartName, bytes: Vec<u8>) -> anyhow::Result<()> {
+    pub(crate) async fn write(&self, part: &PartName, bytes: Vec<u8>) -> anyhow::Result<()> {
         match self {
             RecordPlace::Dir(dir) => {
                 let path = dir.join(part.to_string());

@@ -48,7 +48,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use app::App;
 use muster_operations::observer::Observer;
-pub use runners::FoundGroup;
+pub use runners::{AnyRunner, FoundGroup};
 
 /// The longest wait for a TCP and TLS connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,6 +1,7 @@
 //! Runners at GitHub: muster makes configurations, sweeps lists and deletes registrations.
 //! <https://docs.github.com/en/rest/actions/self-hosted-runners>
 
+mod everyone;
 mod groups;
 mod list;
 mod versions;
@@ -19,6 +20,7 @@ use serde_json::json;
 use super::held::{Got, Held};
 use super::{ApiCall, GitHub, GoodAnswer, Rejected, preparing};
 
+pub use everyone::AnyRunner;
 pub use groups::FoundGroup;
 pub(super) use list::Lists;
 

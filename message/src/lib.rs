@@ -12,6 +12,8 @@ pub mod signature;
 
 pub mod payload;
 
+pub mod kept;
+
 pub mod delivery;
 
 pub mod wire;

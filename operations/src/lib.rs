@@ -11,6 +11,7 @@ pub mod environment;
 pub mod prices;
 pub mod record;
 pub mod reel;
+pub mod shadow;
 
 pub mod subject;
 

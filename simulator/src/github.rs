@@ -1,7 +1,7 @@
 //! GitHub's jobs and their webhooks. A job is queued, may be held back, goes to any idle runner whose labels match, ends,
 //! and may be run again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use muster_reconciler::effect::JobSighting;
@@ -37,6 +37,8 @@ pub struct TrueGitHub {
     /// What the newest status of each context says.
     pub(super) statuses: BTreeMap<NoticeKey, StatusState>,
     next_job: u64,
+    /// The ids of the next jobs, if the caller names them.
+    pub(super) named: VecDeque<JobId>,
     /// How many reruns are decided and not queued yet.
     reruns: u64,
     /// GitHub's lists of runners.
@@ -148,6 +150,7 @@ impl TrueGitHub {
             attempts: BTreeMap::new(),
             statuses: BTreeMap::new(),
             next_job: 1000,
+            named: VecDeque::new(),
             reruns: 0,
             registry: Registry::new(seed),
             mail: Mail::default(),
@@ -179,7 +182,7 @@ impl TrueGitHub {
     pub(super) fn queue(&mut self, plan: JobPlan, run: Option<(RunId, u32)>, nature: &mut Nature) -> JobId {
         self.next_job += 1;
         self.reruns -= u64::from(run.is_some());
-        let id = JobId(self.next_job);
+        let id = self.named.pop_front().unwrap_or(JobId(self.next_job));
         let cancel = nature.strikes(Fault::Cancelled).map(|mut r| r.within(Spread::secs(5, 300)));
         if let Some(cancel) = plan.cancel_after.or(cancel) {
             nature.after(cancel, Event::Cancel(id));

@@ -334,6 +334,12 @@ impl Simulation {
         self.nature.agenda.at(plan.at, Event::Queue(Box::new(plan), None));
     }
 
+    /// Has a job with this id queued now. A world gets all its jobs like this, or none.
+    pub fn submit_now(&mut self, id: JobId, plan: JobPlan) {
+        self.github.named.push_back(id);
+        self.submit(JobPlan { at: self.now(), ..plan });
+    }
+
     /// Has the manifests changed at this time.
     pub fn change_at(&mut self, at: Time, change: Change) {
         self.coming += 1;

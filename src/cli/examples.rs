@@ -12,7 +12,15 @@ Examples:
 pub(super) const RUN: &str = "\
 Examples:
   muster run --manifests /etc/muster            run with the manifests of a directory
-  muster run --manifests s3://my-bucket/prod    run with those of a bucket";
+  muster run --manifests s3://my-bucket/prod    run with those of a bucket
+  muster run --manifests my-cluster --shadow --record s3://my-bucket/shadow
+  muster run --manifests my-cluster --shadow --record /tmp/week --events archive/";
+
+#[cfg(feature = "live")]
+pub(super) const SHADOW: &str = "\
+Examples:
+  muster shadow report /var/lib/shadow --manifests my-cluster
+  muster shadow report s3://my-bucket/shadow --manifests my-cluster --prices prices.yaml -o json";
 
 #[cfg(feature = "live")]
 pub(super) const PLAN: &str = "\

@@ -176,7 +176,7 @@ fn rows(run: &ForecastRun) -> impl Iterator<Item = &ForecastRow> {
 }
 
 /// Prints a table. The first column is aligned to the left, and the others to the right.
-fn table(out: &mut String, heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+pub(crate) fn table(out: &mut String, heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
     let rows: Vec<Vec<String>> = std::iter::once(heads.iter().map(|h| (*h).to_owned()).collect()).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|r| r[column].chars().count()).max().unwrap_or_default();
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
@@ -193,7 +193,7 @@ fn table(out: &mut String, heads: &[&str], rows: impl Iterator<Item = Vec<String
     }
 }
 
-fn line(out: &mut String, text: &str) {
+pub(crate) fn line(out: &mut String, text: &str) {
     *out += "  ";
     *out += text;
     out.push('\n');

@@ -326,3 +326,26 @@ fn all_text_for_a_terminal_passes_through_one_module() {
     }
     assert!(direct.is_empty(), "use muster_operations::terminal:\n{}", direct.join("\n"));
 }
+
+/// A shadow must not be able to change anything: its adapters offer these methods and no others, and it holds no other adapter.
+#[test]
+fn a_shadow_holds_no_adapter_that_changes_anything() {
+    let (mut offered, mut held) = (BTreeSet::new(), Vec::new());
+    for (path, text) in ours() {
+        let path = path.to_string_lossy().into_owned();
+        if !path.contains("cloud/shadow/") && !path.contains("cloud/src/shadow/") {
+            continue;
+        }
+        if path.ends_with("shadow/eyes.rs") || path.ends_with("shadow/queue.rs") {
+            let names = text.lines().filter_map(|line| line.trim_start().strip_prefix("pub "));
+            let names = names.filter_map(|line| line.trim_start_matches("async ").strip_prefix("fn "));
+            offered.extend(names.filter_map(|line| Some(line.split_once('(')?.0.to_owned())));
+        }
+        let changing =
+            ["Executor", "driver::", "aws.ec2", ".ec2.", ".ssm.", "PutParameter", "LeaseTask", "SyncTask", "UsageTask"];
+        held.extend(changing.iter().filter(|name| text.contains(**name)).map(|name| format!("{path}: {name}")));
+    }
+    let only = ["delete", "job", "look", "new", "open", "read", "receive", "runners"];
+    assert_eq!(offered.iter().map(String::as_str).collect::<Vec<_>>(), only, "`delete` is of messages of its own queue");
+    assert!(held.is_empty(), "{held:?}");
+}

@@ -431,6 +431,65 @@ fn weakened(policy: &Value) -> Vec<(String, Value)> {
     found
 }
 
+/// The policy of a shadow's role, as `terraform/modules/shadow` renders it.
+fn of_shadow() -> Value {
+    let text = include_str!("../../terraform/modules/shadow/policy.json.tftpl");
+    let fills = [
+        ("${queue}", format!("{SQS}shadow")),
+        ("${parameters}", format!("{SSM}shadow/key")),
+        ("${manifests}", format!("{S3}/shadow-manifests/*")),
+        ("${manifests_bucket}", S3.to_owned()),
+        ("${record}", format!("{S3}/shadow/*")),
+    ];
+    let text = fills.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, &json!(value).to_string()));
+    serde_json::from_str(&text).expect("a policy")
+}
+
+/// A shadow may look, empty its own queue and write its own record. It is refused every changing call that muster makes anywhere, also
+/// on what has its own name or muster's tags.
+#[tokio::test]
+async fn a_shadow_is_refused_every_changing_call() {
+    let none = || json!({});
+    let it = |allowed, action: &str, resource: String| case("shadow", allowed, action, resource, none());
+    let mut all = vec![
+        it(true, "ec2:DescribeInstances", "*".into()),
+        it(true, "sqs:ReceiveMessage", format!("{SQS}shadow")),
+        it(true, "sqs:DeleteMessage", format!("{SQS}shadow")),
+        it(true, "ssm:GetParameter", format!("{SSM}shadow/key")),
+        it(true, "s3:GetObject", format!("{S3}/shadow-manifests/pool.yaml")),
+        it(true, "s3:ListBucket", S3.into()),
+        it(true, "s3:PutObject", format!("{S3}/shadow/c1/2026-12-03/05/0000.000_p_0.jsonl.gz")),
+        it(false, "sqs:ReceiveMessage", format!("{SQS}c1-jobs")),
+        it(false, "sqs:DeleteMessage", format!("{SQS}c1-jobs")),
+        it(false, "sqs:SendMessage", format!("{SQS}shadow")),
+        it(false, "sqs:PurgeQueue", format!("{SQS}shadow")),
+        it(false, "ssm:GetParameter", format!("{SSM}key")),
+        it(false, "s3:PutObject", format!("{S3}/shadow-manifests/pool.yaml")),
+        it(false, "s3:DeleteObject", format!("{S3}/shadow/c1/2026-12-03/05/0000.000_p_0.jsonl.gz")),
+        it(false, "s3:GetObject", format!("{S3}/usage/c1/x")),
+        it(false, "s3:ListBucket", format!("{S3}-other")),
+    ];
+    // Whatever a role of muster's may do that changes something, the shadow may not, on the same resource and in the same context.
+    let changes = |action: &str| {
+        let verb = action.split(':').nth(1).unwrap_or_default();
+        !["Get", "Describe", "List", "Receive"].iter().any(|reading| verb.starts_with(reading)) && action != "kms:Decrypt"
+    };
+    let (reading, changing): (Vec<Case>, Vec<Case>) =
+        cases().into_iter().filter(|case| case.allowed).partition(|case| !changes(&case.request.action));
+    assert!(reading.len() > 10 && changing.len() > 30, "{} read, {} change", reading.len(), changing.len());
+    all.extend(changing.into_iter().map(|case| Case { role: "shadow", allowed: false, ..case }));
+    let requests: Vec<&Request> = all.iter().map(|case| &case.request).collect();
+    let Some(answers) = refusals(&[&of_shadow()], &requests) else { return skip(NO_EVALUATOR) };
+    for (Case { allowed, request, .. }, refused) in all.iter().zip(answers) {
+        assert_eq!(refused.is_none(), *allowed, "{request:?}: {refused:?}");
+    }
+    let refused: Vec<&Request> = all.iter().filter(|case| !case.allowed).map(|case| &case.request).collect();
+    for (what, weaker) in weakened(&of_shadow()) {
+        let answers = refusals(&[&weaker], &refused).expect("the evaluator runs");
+        assert!(answers.iter().any(Option::is_none), "{what}: no case notices it");
+    }
+}
+
 #[tokio::test]
 #[should_panic(expected = "the policy of controller and webhook refuses ec2:TerminateInstances")]
 async fn a_call_that_the_policy_refuses_fails_the_test_by_itself() {

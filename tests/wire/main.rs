@@ -50,6 +50,7 @@ cfg_if::cfg_if! {
         mod e2e_record;
         mod e2e_rerun;
         mod e2e_scopes;
+        mod e2e_shadow;
         mod e2e_steer;
         mod e2e_terraform;
         mod e2e_trouble;

@@ -34,6 +34,8 @@ fn it_stands_alone_is_formatted_valid_and_passes_its_own_tests() {
     assert!(passed("terraform/modules/prices") >= 1);
     terraform.init("terraform/modules/validate");
     terraform.run("terraform/modules/validate", &["validate"]).good("terraform validate");
+    terraform.init("terraform/modules/shadow");
+    terraform.run("terraform/modules/shadow", &["validate"]).good("terraform validate");
 }
 
 /// Collects every .tf file of the module and its examples, with its text.

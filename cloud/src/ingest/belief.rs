@@ -30,7 +30,7 @@ pub(super) const KEPT: u32 = 2000;
 
 /// Why a message gives no event.
 #[derive(Debug)]
-pub(super) enum Unread {
+pub(crate) enum Unread {
     /// The message is in order, and there is nothing to do.
     Ignored(String),
     /// The message may be believed after muster has read the secrets again.
@@ -44,7 +44,7 @@ pub(super) enum Unread {
 /// Reads a message. It is either a message of muster's own with muster's seal, or a delivery as GitHub sent it, which API Gateway
 /// put on the queue with GitHub's headers as attributes. A message with muster's attribute must be muster's own. Otherwise
 /// whoever can set a header could choose by which rule the message is judged.
-pub(super) fn read(spec: &Spec, secrets: &Keyring, received: &Received) -> Result<JobEvent, Unread> {
+pub(crate) fn read(spec: &Spec, secrets: &Keyring, received: &Received) -> Result<JobEvent, Unread> {
     if let Some(seal) = received.attributes.get(seal::ATTRIBUTE) {
         return own(spec, secrets, &received.body, seal);
     }

@@ -6,6 +6,7 @@ mod live;
 mod plan;
 mod replay;
 mod run;
+mod shadow;
 mod sync;
 
 use std::process::ExitCode;
@@ -40,6 +41,9 @@ pub(super) enum CloudCommand {
     /// Rebuild the controller as it was at some time, from its flight record, and ask it anything; or say what is decided otherwise.
     #[command(after_help = examples::REPLAY)]
     Replay(replay::Args),
+    /// Look back at what a shadow (`muster run --shadow`) saw of another system's fleet.
+    #[command(after_help = examples::SHADOW)]
+    Shadow(shadow::Args),
 }
 
 impl CloudCommand {
@@ -51,6 +55,7 @@ impl CloudCommand {
             CloudCommand::Sync(args) => args.run(),
             CloudCommand::Cost(args) => args.run(),
             CloudCommand::Replay(args) => args.run(),
+            CloudCommand::Shadow(args) => args.run(),
         }
     }
 }

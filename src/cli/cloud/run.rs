@@ -44,7 +44,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::unreadable;
+use super::{shadow, unreadable};
 use crate::cli::fault::CliError;
 use crate::cli::stop;
 use crate::http::console::Console;
@@ -78,6 +78,8 @@ pub(in crate::cli) struct Args {
     /// A price list for what neither the list of --prices nor AWS tells. Terraform writes it.
     #[arg(long, value_name = "FILE", env = "MUSTER_FALLBACK_PRICES")]
     fallback_prices: Option<String>,
+    #[command(flatten)]
+    shadow: shadow::run::ShadowArgs,
 }
 
 /// What a process does.
@@ -95,7 +97,14 @@ enum Role {
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("failed to start the runtime")?;
-        let result = runtime.block_on(self.serve());
+        let result = match self.shadow.shadow {
+            true if self.role == Role::Webhook => {
+                let said = "a shadow takes no webhooks itself: run `muster run --role webhook` beside it, without --shadow";
+                Err(CliError::Usage(said.to_owned()).into())
+            }
+            true => runtime.block_on(self.shadow.watch(self.manifests)),
+            false => runtime.block_on(self.serve()),
+        };
         runtime.shutdown_timeout(Duration::from_millis(200));
         result.map(|()| ExitCode::SUCCESS)
     }
@@ -440,7 +449,7 @@ fn outbox(aws: &Aws, spec: &Spec) -> Outbox<Sealed> {
 
 /// A name for this start of the process. It must be unique, because it is part of every ClientToken (at most
 /// 64 characters, with a serial number).
-fn process_name(cluster: &str, clock: Clock) -> String {
+pub(super) fn process_name(cluster: &str, clock: Clock) -> String {
     use std::hash::{BuildHasher, Hasher};
     let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
     let cluster: String = cluster.chars().take(20).collect();
