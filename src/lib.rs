@@ -11,8 +11,9 @@ pub mod cli;
 pub mod http;
 pub mod outbox;
 
-// A forecast, without AWS.
+// A forecast, and a search by many forecasts, without AWS.
 pub mod simulate;
+pub mod tune;
 
 // What these share, and what systemd is told.
 pub mod plot;

@@ -53,13 +53,13 @@ fn price(_: Os, _: &str, market: Market) -> Option<f64> {
     Some(if market == Market::Spot { 0.04 } else { 0.1 })
 }
 
-struct Cores {
+struct AllCores {
     bench: Workbench,
     threads: usize,
     processor: AtomicU64,
 }
 
-impl Lab for Cores {
+impl Lab for AllCores {
     fn measure(&mut self, runs: &[TuneRun], _: bool) -> Option<Vec<Measure>> {
         let (next, done) = (AtomicUsize::new(0), Mutex::new(vec![Measure::default(); runs.len()]));
         std::thread::scope(|scope| {
@@ -78,7 +78,8 @@ impl Lab for Cores {
                 });
             }
         });
-        println!("  {} runs", runs.len());
+        let so_far = Duration::from_nanos(self.processor.load(Ordering::Relaxed));
+        println!("  {} runs; {so_far:.0?} of processor time so far", runs.len());
         done.into_inner().ok()
     }
 }
@@ -117,7 +118,7 @@ fn main() {
         seed: 1,
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut cores = Cores { bench, threads, processor: AtomicU64::new(0) };
+    let mut cores = AllCores { bench, threads, processor: AtomicU64::new(0) };
     let began = Instant::now();
     let found = search(&quest, &mut cores);
     let processor = Duration::from_nanos(cores.processor.load(Ordering::Relaxed));

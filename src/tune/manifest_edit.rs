@@ -168,7 +168,8 @@ fn is_pool(document: &[String], pool: &str) -> bool {
     let block = document.get(metadata..block_end(document, metadata)).unwrap_or_default();
     let named = block.iter().any(|line| {
         let line = bare(line).replace(['{', '}'], "");
-        let name = line.trim_start_matches("metadata:").split(',').find_map(|part| part.trim().strip_prefix("name:").map(str::to_owned));
+        let name =
+            line.trim_start_matches("metadata:").split(',').find_map(|part| part.trim().strip_prefix("name:").map(str::to_owned));
         name.is_some_and(|name| quoted.contains(&name.trim().to_owned()))
     });
     kind.is_some_and(|kind| bare(&kind) == "RunnerPool") && named

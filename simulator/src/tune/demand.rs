@@ -28,7 +28,7 @@ pub struct Demand {
 }
 
 /// A part of the week: days, and a quarter of an hour or an hour of them.
-type Slot = (DayKind, u32);
+type DaySlot = (DayKind, u32);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum DayKind {
@@ -132,7 +132,7 @@ impl Demand {
     /// slots the floor is so large that `warm` percent of its jobs find a warm runner.
     fn schedule(&self, zone: &str, minutes: u32, cover: u64, warm: u64, max: u32) -> Option<KnobSetting> {
         let by_kind = self.knows_weekends(zone);
-        let mut slots: BTreeMap<Slot, Vec<u32>> = BTreeMap::new();
+        let mut slots: BTreeMap<DaySlot, Vec<u32>> = BTreeMap::new();
         for (at, crowd) in &self.jobs {
             let day = local(*at, zone);
             let kind = match (by_kind, weekend(&day)) {
@@ -142,11 +142,11 @@ impl Demand {
             };
             slots.entry((kind, (day.hour() * 60 + day.minute()) / minutes)).or_default().push(*crowd);
         }
-        let mut busiest: Vec<(Slot, Vec<u32>)> = slots.into_iter().collect();
+        let mut busiest: Vec<(DaySlot, Vec<u32>)> = slots.into_iter().collect();
         busiest.sort_by_key(|(slot, crowds)| (std::cmp::Reverse(crowds.len()), *slot));
         let wanted = (self.jobs.len() as u64 * cover).div_ceil(100);
         let mut served = 0;
-        let mut needs: BTreeMap<Slot, u32> = BTreeMap::new();
+        let mut needs: BTreeMap<DaySlot, u32> = BTreeMap::new();
         for (slot, crowds) in busiest {
             if served >= wanted {
                 break;
@@ -156,7 +156,7 @@ impl Demand {
         }
         let most = needs.values().copied().max()?;
         let level = |need: u32| (0..LEVELS).rev().map(|k| most.div_ceil(1 << k)).find(|level| *level >= need).unwrap_or(most);
-        let mut by_level: BTreeMap<u32, BTreeSet<Slot>> = BTreeMap::new();
+        let mut by_level: BTreeMap<u32, BTreeSet<DaySlot>> = BTreeMap::new();
         for (slot, need) in &needs {
             by_level.entry(level(*need)).or_default().insert(*slot);
         }
@@ -167,7 +167,7 @@ impl Demand {
 }
 
 /// The schedules that give these slots a floor, each from some minutes before its slot until the end of it.
-fn crons(slots: &BTreeSet<Slot>, minutes: u32, zone: &str, idle: u32) -> Vec<IdleSchedule> {
+fn crons(slots: &BTreeSet<DaySlot>, minutes: u32, zone: &str, idle: u32) -> Vec<IdleSchedule> {
     let mut hours: BTreeMap<(DayKind, bool, u32), Vec<u32>> = BTreeMap::new();
     for (kind, slot) in slots {
         let begin = slot * minutes;

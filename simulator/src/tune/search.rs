@@ -141,9 +141,9 @@ const ROUNDS: usize = 3;
 /// How many of the best take part in combinations.
 const PARENTS: usize = 12;
 /// How many finalists there are, beside the manifests as they are.
-const FINALISTS: usize = 6;
+const FINALISTS: usize = 5;
 /// A short look runs one hour of so many.
-const EVERY_NTH_HOUR: u32 = 4;
+const EVERY_NTH_HOUR: usize = 4;
 /// The most pieces that the longer looks run.
 const MOST_PIECES: usize = 7;
 /// Losses differ by chance between seeds. A share of this much more is not called more.
@@ -375,31 +375,34 @@ fn is_no_floor(setting: &KnobSetting) -> bool {
 }
 
 impl Quest {
-    /// One hour of four of the busiest shown piece, so that the greatest burst is in one of them.
+    /// One hour of four of a shown piece, so that the greatest burst is in one of them.
     fn short_look(&self) -> Vec<Piece> {
-        let hour = Duration::from_secs(3600);
-        let Some(piece) = self.busiest(1).first().copied() else { return Vec::new() };
-        let with_burst = self.split.shown.iter().find(|piece| self.burst.is_some_and(|burst| piece.has(burst)));
-        let piece = with_burst.copied().unwrap_or(piece);
-        let hours: Vec<Piece> = (0u32..)
-            .map(|n| piece.from + hour * n)
-            .take_while(|from| *from < piece.until)
-            .map(|from| Piece { from, until: (from + hour).min(piece.until) })
-            .collect();
-        let every = usize::try_from(EVERY_NTH_HOUR).unwrap_or(4);
-        if hours.len() < 2 * every {
-            return vec![piece];
-        }
-        let at = hours.iter().position(|hour| self.burst.is_some_and(|burst| hour.has(burst))).unwrap_or(0);
-        hours.into_iter().enumerate().filter(|(nth, _)| nth % every == at % every).map(|(_, hour)| hour).collect()
+        self.hours(EVERY_NTH_HOUR)
     }
 
     /// The pieces of the second look and of the third.
     fn long_looks(&self) -> (Vec<Piece>, Vec<Piece>) {
         match self.split.how {
-            HoldOut::Blocks => (self.split.shown.clone(), self.split.shown.clone()),
+            HoldOut::Blocks => (self.hours(EVERY_NTH_HOUR / 2), self.split.shown.clone()),
             HoldOut::Days => (self.busiest(2), self.busiest(MOST_PIECES)),
         }
+    }
+
+    /// One hour of so many, of the piece with the greatest burst. A short piece is taken as a whole.
+    fn hours(&self, every: usize) -> Vec<Piece> {
+        let hour = Duration::from_secs(3600);
+        let with_burst = self.split.shown.iter().find(|piece| self.burst.is_some_and(|burst| piece.has(burst)));
+        let Some(piece) = with_burst.copied().or_else(|| self.busiest(1).first().copied()) else { return Vec::new() };
+        let hours: Vec<Piece> = (0u32..)
+            .map(|n| piece.from + hour * n)
+            .take_while(|from| *from < piece.until)
+            .map(|from| Piece { from, until: (from + hour).min(piece.until) })
+            .collect();
+        if hours.len() < 2 * every {
+            return vec![piece];
+        }
+        let at = hours.iter().position(|hour| self.burst.is_some_and(|burst| hour.has(burst))).unwrap_or(0);
+        hours.into_iter().enumerate().filter(|(nth, _)| nth % every == at % every).map(|(_, hour)| hour).collect()
     }
 
     /// So many shown pieces, from the busiest to the quietest at even distances, in the order of time.

@@ -7,6 +7,7 @@ mod plan;
 mod replay;
 mod run;
 mod sync;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,9 @@ pub(super) enum CloudCommand {
     /// Rebuild the controller as it was at some time, from its flight record, and ask it anything; or say what is decided otherwise.
     #[command(after_help = examples::REPLAY)]
     Replay(replay::Args),
+    /// Search the settings of the pools with which jobs wait no longer than a goal says, in the simulator, and print what each costs.
+    #[command(after_help = examples::TUNE)]
+    Tune(tune::Args),
 }
 
 impl CloudCommand {
@@ -51,6 +55,7 @@ impl CloudCommand {
             CloudCommand::Sync(args) => args.run(),
             CloudCommand::Cost(args) => args.run(),
             CloudCommand::Replay(args) => args.run(),
+            CloudCommand::Tune(args) => args.run(),
         }
     }
 }
