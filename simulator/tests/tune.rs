@@ -30,12 +30,12 @@ fn mornings(days: u64) -> Vec<JobPlan> {
 }
 
 /// A lab that runs at most so many variants' runs.
-struct Bench<'a> {
+struct BenchLab<'a> {
     bench: &'a Workbench,
     left: usize,
 }
 
-impl Lab for Bench<'_> {
+impl Lab for BenchLab<'_> {
     fn measure(&mut self, runs: &[TuneRun], must: bool) -> Option<Vec<Measure>> {
         if !must {
             self.left = self.left.checked_sub(runs.len())?;
@@ -79,7 +79,7 @@ fn pool(max: u32) -> RunnerPool {
 }
 
 fn hunt(quest: &Quest, bench: &Workbench, left: usize) -> TuneFindings {
-    let found = search(quest, &mut Bench { bench, left });
+    let found = search(quest, &mut BenchLab { bench, left });
     assert_eq!(found.violations, Vec::<String>::new());
     for it in &found.frontier {
         assert!(!found.frontier.iter().any(|other| other.standing().beats(&it.standing())), "{it:?} is beaten: {found:#?}");

@@ -25,9 +25,9 @@ pub struct TuneAnswer {
     /// What came of it, in sentences, the most important first.
     pub conclusions: Vec<String>,
     /// The manifests as they are.
-    pub today: Choice,
+    pub today: TuneChoice,
     /// Those that no other beats in both cost and wait, the cheapest first.
-    pub frontier: Vec<Choice>,
+    pub frontier: Vec<TuneChoice>,
     /// The place in `frontier` of the one that is chosen. None: none meets the goal within the budget.
     pub chosen: Option<usize>,
     /// How many variants were tried.
@@ -77,7 +77,7 @@ pub struct TuneAsked {
 /// Manifests, and what they cost and give.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Choice {
+pub struct TuneChoice {
     /// What is changed, such as `linux-x64: idle 4`. Empty: nothing.
     pub changes: Vec<String>,
     /// What a day costs.
@@ -117,9 +117,9 @@ impl SeedRange {
     }
 }
 
-impl Choice {
-    fn of(finalist: &Finalist) -> Choice {
-        Choice {
+impl TuneChoice {
+    fn of(finalist: &Finalist) -> TuneChoice {
+        TuneChoice {
             changes: finalist.variant.settings().map(|(pool, setting)| format!("{pool}: {setting}")).collect(),
             cost_a_day: SeedRange::of(finalist.cost, 2),
             goal_wait_seconds: SeedRange::of(finalist.wait, 1),
@@ -173,8 +173,8 @@ impl TuneAnswer {
             version: env!("CARGO_PKG_VERSION"),
             asked,
             conclusions: conclusions(quest, found, &prices.currency),
-            today: Choice::of(&found.today),
-            frontier: found.frontier.iter().map(Choice::of).collect(),
+            today: TuneChoice::of(&found.today),
+            frontier: found.frontier.iter().map(TuneChoice::of).collect(),
             chosen: found.chosen.ok(),
             tried: found.tried,
             runs: found.runs,

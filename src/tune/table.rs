@@ -1,6 +1,6 @@
 //! The answer of `muster tune` for people.
 
-use super::answer::{Choice, SeedRange, TuneAnswer, wait};
+use super::answer::{SeedRange, TuneAnswer, TuneChoice, wait};
 use crate::simulate::table::{number, percent, plain_table};
 
 /// The whole answer.
@@ -39,7 +39,7 @@ pub fn print(answer: &TuneAnswer) -> String {
     out
 }
 
-fn row(name: &str, choice: &Choice, seeds: u64) -> Vec<String> {
+fn row(name: &str, choice: &TuneChoice, seeds: u64) -> Vec<String> {
     let money = |x: f64| format!("{x:.2}");
     let met = match choice.met_with_seeds {
         met if met == seeds => "yes".to_owned(),

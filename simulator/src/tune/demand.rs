@@ -22,7 +22,7 @@ const SHAPES: [(u64, u64); 6] = [(50, 95), (80, 80), (80, 95), (95, 95), (95, 10
 
 /// The jobs of one pool that the search may see.
 #[derive(Debug)]
-pub struct Demand {
+pub struct PoolDemand {
     /// When each job was queued, and how many jobs were queued while a runner would have started, this one included.
     jobs: Vec<(Time, u32)>,
 }
@@ -50,9 +50,9 @@ impl DayKind {
     }
 }
 
-impl Demand {
+impl PoolDemand {
     /// The demand of jobs that were queued at these times. A runner takes `start` from its launch until it is online.
-    pub fn new(mut queued: Vec<Time>, start: Duration) -> Demand {
+    pub fn new(mut queued: Vec<Time>, start: Duration) -> PoolDemand {
         queued.sort_unstable();
         let mut oldest = 0;
         let crowd = |(nth, at): (usize, &Time)| {
@@ -62,7 +62,7 @@ impl Demand {
             (*at, u32::try_from(nth - oldest.min(nth) + 1).unwrap_or(u32::MAX))
         };
         let jobs = queued.iter().enumerate().map(crowd).collect();
-        Demand { jobs }
+        PoolDemand { jobs }
     }
 
     /// How many jobs there are.
@@ -229,14 +229,14 @@ mod tests {
     }
 
     /// Twelve jobs at nine o'clock on each of these days, and one at noon.
-    fn mornings(days: impl IntoIterator<Item = u64>) -> Demand {
+    fn mornings(days: impl IntoIterator<Item = u64>) -> PoolDemand {
         let day = |day| (0..12).map(move |n| at(day, 9, n)).chain([at(day, 12, 0)]);
-        Demand::new(days.into_iter().flat_map(day).collect(), Duration::from_secs(60))
+        PoolDemand::new(days.into_iter().flat_map(day).collect(), Duration::from_secs(60))
     }
 
     #[test]
     fn a_crowd_is_what_comes_while_a_runner_starts() {
-        let demand = Demand::new([0, 10, 59, 60, 200].map(|s| at(0, 0, s)).to_vec(), Duration::from_secs(60));
+        let demand = PoolDemand::new([0, 10, 59, 60, 200].map(|s| at(0, 0, s)).to_vec(), Duration::from_secs(60));
         assert_eq!(demand.jobs.iter().map(|(_, crowd)| *crowd).collect::<Vec<_>>(), [1, 2, 3, 3, 1]);
         assert_eq!(demand.burst(), Some(at(0, 0, 59)));
     }
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn working_days_are_told_from_weekends_once_enough_days_were_seen() {
-        let said = |demand: &Demand| demand.schedule("UTC", 60, 80, 100, 50).expect("a schedule").to_string();
+        let said = |demand: &PoolDemand| demand.schedule("UTC", 60, 80, 100, 50).expect("a schedule").to_string();
         assert!(said(&mornings(0..5)).contains("50 8 * * MON-FRI"), "{}", said(&mornings(0..5)));
         assert!(said(&mornings(0..3)).contains("50 8 * * *"));
     }

@@ -4,7 +4,7 @@ use super::goal::Goal;
 
 /// What manifests cost and give.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Standing {
+pub struct Rating {
     /// What a day costs.
     pub cost: f64,
     /// The wait in seconds of the job at the goal's rank. Infinite: it never starts.
@@ -17,9 +17,9 @@ pub struct Standing {
     pub changes: usize,
 }
 
-impl Standing {
+impl Rating {
     /// Whether these manifests are at least as good as the others in each respect, and better in one.
-    pub fn beats(&self, other: &Standing) -> bool {
+    pub fn beats(&self, other: &Rating) -> bool {
         let by_wait = self.wait.total_cmp(&other.wait).then(self.late.total_cmp(&other.late));
         let by_cost = self.cost.total_cmp(&other.cost);
         let no_worse = by_wait.is_le() && by_cost.is_le() && self.loses <= other.loses;
@@ -27,7 +27,7 @@ impl Standing {
     }
 
     /// Whether these manifests do about the same with fewer changes: within 1 % of the cost, and 5 % and a second of the wait.
-    fn is_simpler(&self, other: &Standing) -> bool {
+    fn is_simpler(&self, other: &Rating) -> bool {
         let about_as_cheap = self.cost <= other.cost * 1.01 + 0.005;
         let about_as_fast = self.wait <= other.wait * 1.05 + 1.0 && self.late <= other.late + 0.005;
         self.changes < other.changes && about_as_cheap && about_as_fast && self.loses <= other.loses
@@ -36,15 +36,15 @@ impl Standing {
 
 /// Which of these nobody beats, the cheapest first. Manifests that do about the same as others with fewer changes are left out first,
 /// unless they meet the goal and the others do not.
-pub fn frontier(all: &[Standing], goal: Goal) -> Vec<usize> {
-    let met = |standing: &Standing| goal.met_by(standing.wait);
-    let needless = |it: &Standing| all.iter().any(|other| other.is_simpler(it) && (met(other) || !met(it)));
+pub fn frontier(all: &[Rating], goal: Goal) -> Vec<usize> {
+    let met = |standing: &Rating| goal.met_by(standing.wait);
+    let needless = |it: &Rating| all.iter().any(|other| other.is_simpler(it) && (met(other) || !met(it)));
     let needed: Vec<usize> = all.iter().enumerate().filter(|(_, it)| !needless(it)).map(|(nth, _)| nth).collect();
     unbeaten(all, &needed)
 }
 
 /// Those of `of` that no other of them beats, the cheapest first. Of equals, the one with the fewest changes.
-fn unbeaten(all: &[Standing], of: &[usize]) -> Vec<usize> {
+fn unbeaten(all: &[Rating], of: &[usize]) -> Vec<usize> {
     let standing = |nth: &usize| all.get(*nth);
     let mut kept: Vec<usize> = Vec::new();
     let mut sorted = of.to_vec();
@@ -65,7 +65,7 @@ fn unbeaten(all: &[Standing], of: &[usize]) -> Vec<usize> {
 
 /// All of them, the most promising first: those that nobody beats, then those that only these beat, and so on. Within such a front, the
 /// cheapest that meets the goal comes first, and then its neighbours in cost.
-pub fn ranked(all: &[Standing], goal: Goal) -> Vec<usize> {
+pub fn ranked(all: &[Rating], goal: Goal) -> Vec<usize> {
     let mut left: Vec<usize> = (0..all.len()).collect();
     let mut order = Vec::with_capacity(all.len());
     while !left.is_empty() {
@@ -88,8 +88,8 @@ pub fn ranked(all: &[Standing], goal: Goal) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    fn at(cost: f64, wait: f64, changes: usize) -> Standing {
-        Standing { cost, wait, late: if wait > 30.0 { 0.1 } else { 0.0 }, loses: false, changes }
+    fn at(cost: f64, wait: f64, changes: usize) -> Rating {
+        Rating { cost, wait, late: if wait > 30.0 { 0.1 } else { 0.0 }, loses: false, changes }
     }
 
     fn goal() -> Goal {
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn who_loses_jobs_beats_nobody_who_does_not() {
-        let risky = Standing { loses: true, ..at(5.0, 20.0, 1) };
+        let risky = Rating { loses: true, ..at(5.0, 20.0, 1) };
         assert!(!risky.beats(&at(10.0, 20.0, 0)) && at(5.0, 20.0, 0).beats(&risky));
     }
 

@@ -8,7 +8,7 @@ use muster_reconciler::manifest::{Os, Spec};
 use muster_reconciler::market::Market;
 
 use super::goal::GoalRank;
-use super::split::{Piece, Split};
+use super::split::{Split, TracePiece};
 use crate::forecast::Forecast;
 use crate::ledger::JobLife;
 use crate::tally::Tally;
@@ -87,7 +87,7 @@ impl Measure {
     /// of all pools.
     pub fn of(
         forecast: &Forecast,
-        piece: Piece,
+        piece: TracePiece,
         split: &Split,
         price: &HourPrice<'_>,
         counts: impl Fn(&JobLife) -> bool,

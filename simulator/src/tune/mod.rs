@@ -25,7 +25,7 @@ use crate::conditions::Conditions;
 use crate::forecast::{Question, forecast};
 use crate::job_plan::JobPlan;
 use crate::ledger::Router;
-use demand::Demand;
+use demand::PoolDemand;
 use knobs::KnobSetting;
 use measure::{HourPrice, Measure};
 use search::TuneRun;
@@ -78,11 +78,11 @@ impl Workbench {
         let shown = self.jobs.iter().filter(|job| self.split.shows(job.at));
         let mut queued = by_pool(spec, shown);
         let all: Vec<Time> = self.pools.iter().filter_map(|pool| queued.get(pool)).flatten().copied().collect();
-        let burst = Demand::new(all, start).burst();
+        let burst = PoolDemand::new(all, start).burst();
         let mut lists: Vec<(usize, Vec<(PoolName, KnobSetting)>)> = Vec::new();
         for name in &self.pools {
             let (Some(pool), Some(queued)) = (spec.pools.get(name), queued.remove(name)) else { continue };
-            let demand = Demand::new(queued, start);
+            let demand = PoolDemand::new(queued, start);
             let settings = demand.suggestions(pool, |market| priced(pool, market));
             lists.push((demand.jobs(), settings.into_iter().map(|setting| (name.clone(), setting)).collect()));
         }

@@ -10,11 +10,11 @@ use muster_reconciler::ids::PoolName;
 use muster_reconciler::manifest::{IdleSchedule, Spec};
 use muster_reconciler::time::Time;
 
-use super::frontier::{Standing, frontier, ranked};
+use super::frontier::{Rating, frontier, ranked};
 use super::goal::{Goal, GoalRank};
 use super::knobs::{KnobSetting, Variant};
 use super::measure::{Measure, WaitCounts};
-use super::split::{HoldOut, Piece, Split};
+use super::split::{HoldOut, Split, TracePiece};
 
 /// One run that is wanted.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct TuneRun {
     /// The manifests.
     pub spec: Arc<Spec>,
     /// The part of the trace.
-    pub piece: Piece,
+    pub piece: TracePiece,
     /// Decides what is left to chance.
     pub seed: u64,
 }
@@ -170,7 +170,7 @@ struct Hunt<'a> {
 
 impl Hunt<'_> {
     /// Runs each of these variants on all pieces. None: the time is over.
-    fn run(&mut self, of: &[usize], pieces: &[Piece], seed: u64, must: bool) -> Option<Vec<Measure>> {
+    fn run(&mut self, of: &[usize], pieces: &[TracePiece], seed: u64, must: bool) -> Option<Vec<Measure>> {
         let mut runs = Vec::with_capacity(of.len() * pieces.len());
         for nth in of {
             let spec = self.variants.get(*nth).map(|variant| variant.applied(&self.quest.base))?;
@@ -246,12 +246,12 @@ impl Hunt<'_> {
     fn order(&self, of: &[usize], seen: &[Measure]) -> Vec<usize> {
         let lost = of.iter().position(|nth| *nth == 0).and_then(|at| seen.get(at)).map_or(0.0, Measure::lost_share);
         let standing = |(nth, measure): (&usize, &Measure)| self.standing(*nth, measure, &measure.shown, lost);
-        let all: Vec<Standing> = of.iter().zip(seen).map(standing).collect();
+        let all: Vec<Rating> = of.iter().zip(seen).map(standing).collect();
         ranked(&all, self.quest.goal).into_iter().filter_map(|at| of.get(at).copied()).collect()
     }
 
-    fn standing(&self, nth: usize, measure: &Measure, waits: &WaitCounts, lost_today: f64) -> Standing {
-        Standing {
+    fn standing(&self, nth: usize, measure: &Measure, waits: &WaitCounts, lost_today: f64) -> Rating {
+        Rating {
             cost: measure.cost_a_day(),
             wait: waits.at(self.quest.goal.rank),
             late: 1.0 - waits.within(self.quest.goal.limit.get()),
@@ -306,7 +306,7 @@ impl Hunt<'_> {
         let measures = |at: usize| by_seed.iter().filter_map(|of_seed| of_seed.get(at)).collect::<Vec<_>>();
         let judged: Vec<Finalist> =
             finalists.iter().enumerate().map(|(at, nth)| self.finalist(*nth, &measures(at), lost_today)).collect();
-        let standings: Vec<Standing> = judged.iter().map(Finalist::standing).collect();
+        let standings: Vec<Rating> = judged.iter().map(Finalist::standing).collect();
         let front: Vec<Finalist> =
             frontier(&standings, quest.goal).into_iter().filter_map(|at| judged.get(at).cloned()).collect();
         let meets = |f: &Finalist| f.met == quest.seeds.max(1) && !f.loses;
@@ -358,8 +358,8 @@ impl Hunt<'_> {
 
 impl Finalist {
     /// Where it stands among the others.
-    pub fn standing(&self) -> Standing {
-        Standing {
+    pub fn standing(&self) -> Rating {
+        Rating {
             cost: self.cost.mean,
             wait: self.wait.mean,
             late: 1.0 - self.within.mean,
@@ -376,12 +376,12 @@ fn is_no_floor(setting: &KnobSetting) -> bool {
 
 impl Quest {
     /// One hour of four of a shown piece, so that the greatest burst is in one of them.
-    fn short_look(&self) -> Vec<Piece> {
+    fn short_look(&self) -> Vec<TracePiece> {
         self.hours(EVERY_NTH_HOUR)
     }
 
     /// The pieces of the second look and of the third.
-    fn long_looks(&self) -> (Vec<Piece>, Vec<Piece>) {
+    fn long_looks(&self) -> (Vec<TracePiece>, Vec<TracePiece>) {
         match self.split.how {
             HoldOut::Blocks => (self.hours(EVERY_NTH_HOUR / 2), self.split.shown.clone()),
             HoldOut::Days => (self.busiest(2), self.busiest(MOST_PIECES)),
@@ -389,14 +389,14 @@ impl Quest {
     }
 
     /// One hour of so many, of the piece with the greatest burst. A short piece is taken as a whole.
-    fn hours(&self, every: usize) -> Vec<Piece> {
+    fn hours(&self, every: usize) -> Vec<TracePiece> {
         let hour = Duration::from_secs(3600);
         let with_burst = self.split.shown.iter().find(|piece| self.burst.is_some_and(|burst| piece.has(burst)));
         let Some(piece) = with_burst.copied().or_else(|| self.busiest(1).first().copied()) else { return Vec::new() };
-        let hours: Vec<Piece> = (0u32..)
+        let hours: Vec<TracePiece> = (0u32..)
             .map(|n| piece.from + hour * n)
             .take_while(|from| *from < piece.until)
-            .map(|from| Piece { from, until: (from + hour).min(piece.until) })
+            .map(|from| TracePiece { from, until: (from + hour).min(piece.until) })
             .collect();
         if hours.len() < 2 * every {
             return vec![piece];
@@ -406,11 +406,12 @@ impl Quest {
     }
 
     /// So many shown pieces, from the busiest to the quietest at even distances, in the order of time.
-    fn busiest(&self, most: usize) -> Vec<Piece> {
-        let mut by_jobs: Vec<(usize, Piece)> = self.weights.iter().copied().zip(self.split.shown.iter().copied()).collect();
+    fn busiest(&self, most: usize) -> Vec<TracePiece> {
+        let mut by_jobs: Vec<(usize, TracePiece)> = self.weights.iter().copied().zip(self.split.shown.iter().copied()).collect();
         by_jobs.sort_by_key(|(jobs, piece)| (std::cmp::Reverse(*jobs), piece.from));
         let (all, wanted) = (by_jobs.len(), most.min(by_jobs.len()).max(1));
-        let mut chosen: Vec<Piece> = (0..wanted).filter_map(|n| by_jobs.get(n * all / wanted)).map(|(_, piece)| *piece).collect();
+        let mut chosen: Vec<TracePiece> =
+            (0..wanted).filter_map(|n| by_jobs.get(n * all / wanted)).map(|(_, piece)| *piece).collect();
         chosen.sort_by_key(|piece| piece.from);
         chosen
     }

@@ -18,14 +18,14 @@ const FEWEST: usize = 20;
 
 /// A part of the time of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct TracePiece {
     /// The begin.
     pub from: Time,
     /// The end, which belongs to the next piece.
     pub until: Time,
 }
 
-impl Piece {
+impl TracePiece {
     /// How long it is.
     pub fn length(&self) -> Duration {
         self.until.since(self.from)
@@ -52,9 +52,9 @@ pub struct Split {
     /// How it is divided.
     pub how: HoldOut,
     /// What the search sees.
-    pub shown: Vec<Piece>,
+    pub shown: Vec<TracePiece>,
     /// What judges the finalists. With [`HoldOut::Blocks`] it is the same time, and other jobs.
-    pub held: Vec<Piece>,
+    pub held: Vec<TracePiece>,
 }
 
 /// Why a trace cannot be divided.
@@ -92,7 +92,7 @@ impl Split {
     pub fn of(jobs: &[JobPlan]) -> Result<Split, TooLittle> {
         let (first, last) = (jobs.iter().map(|j| j.at).min(), jobs.iter().map(|j| j.at).max());
         let (Some(first), Some(last)) = (first, last) else { return Err(TooLittle::Few(0, 0)) };
-        let whole = Piece { from: first, until: last + Duration::from_millis(1) };
+        let whole = TracePiece { from: first, until: last + Duration::from_millis(1) };
         if whole.length() < SHORTEST {
             return Err(TooLittle::Short(whole.length()));
         }
@@ -107,12 +107,12 @@ impl Split {
         }
     }
 
-    fn by_days(whole: Piece, jobs: &[JobPlan]) -> Split {
+    fn by_days(whole: TracePiece, jobs: &[JobPlan]) -> Split {
         let day = u64::try_from(DAY.as_millis()).unwrap_or(u64::MAX);
         let midnight = Time::from_millis(whole.from.as_millis() / day * day);
         let days = (0..).map(|n| midnight + DAY * n).take_while(|from| *from < whole.until);
-        let pieces = days.map(|from| Piece { from: from.max(whole.from), until: (from + DAY).min(whole.until) });
-        let pieces: Vec<Piece> = pieces.filter(|piece| jobs.iter().any(|job| piece.has(job.at))).collect();
+        let pieces = days.map(|from| TracePiece { from: from.max(whole.from), until: (from + DAY).min(whole.until) });
+        let pieces: Vec<TracePiece> = pieces.filter(|piece| jobs.iter().any(|job| piece.has(job.at))).collect();
         let held = |nth: usize| if pieces.len() == 2 { nth == 1 } else { nth % 3 == 2 };
         let part =
             |wanted: bool| pieces.iter().enumerate().filter(|(nth, _)| held(*nth) == wanted).map(|(_, piece)| *piece).collect();
@@ -155,7 +155,7 @@ mod tests {
         }
         assert_eq!(
             Split::of(&jobs[..48]).expect("two days").held,
-            [Piece { from: BEGIN + DAY, until: jobs[47].at + Duration::from_millis(1) }]
+            [TracePiece { from: BEGIN + DAY, until: jobs[47].at + Duration::from_millis(1) }]
         );
     }
 
