@@ -11,9 +11,10 @@ pub mod cli;
 pub mod http;
 pub mod outbox;
 
-// A forecast, without AWS, and what a shadow finds out.
+// A forecast, and a search by many forecasts, without AWS, and what a shadow finds out.
 pub mod shadow;
 pub mod simulate;
+pub mod tune;
 
 // What these share, and what systemd is told.
 pub mod plot;

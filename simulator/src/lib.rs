@@ -60,6 +60,9 @@ pub mod forecast;
 pub mod tally;
 pub mod tenures;
 
+// What to change of the manifests, found by many forecasts.
+pub mod tune;
+
 pub use faults::{Fault, Rates};
 pub use job_end::JobEnd;
 pub use job_plan::JobPlan;

@@ -214,6 +214,26 @@ impl<'a> Tally<'a> {
         f
     }
 
+    /// What EC2 bills for a span of time and the jobs that were queued in it: by pool, market and instance type. An instance that had
+    /// a job counts with its start and its work, also beyond the span. Idle time, and instances that never had a job, count within the span
+    /// only: warm floors run before it and after it, too.
+    pub fn billed_for(&self, from: Time, until: Time) -> BTreeMap<(&'a PoolName, Market, &'a str), Duration> {
+        let mut billed: BTreeMap<(&PoolName, Market, &str), Duration> = BTreeMap::new();
+        for (b, stretches) in &self.instances {
+            let Some(running) = b.running else { continue };
+            let off = b.off.unwrap_or(self.forecast.end);
+            let worked = stretches.iter().any(|s| s.doing == Doing::Working);
+            let time = |s: &Stretch| match worked && s.doing != Doing::Idle {
+                true => s.to.min(off).since(s.from.max(running)),
+                false => s.to.min(off).min(until).since(s.from.max(running).max(from)),
+            };
+            let time: Duration = stretches.iter().map(time).sum();
+            let time = if worked { time.max(BILLED_AT_LEAST) } else { time };
+            *billed.entry((&b.pool, b.market, &b.instance_type)).or_default() += time;
+        }
+        billed
+    }
+
     /// How many runners and jobs there were, in at most `most` steps of a round length.
     pub fn series(&self, most: usize) -> Series {
         let (begin, end) = (self.forecast.begin, self.forecast.end);
@@ -360,6 +380,30 @@ mod tests {
         assert_eq!(said(&stretches(&never, &[], true, at(999))), "starting 5, booting 125, ending 20");
         let alive = InstanceLife { off: None, gone: None, ..born() };
         assert_eq!(said(&stretches(&alive, &[], true, at(100))), "starting 5, booting 25, idle 70");
+    }
+
+    #[test]
+    fn what_is_billed_for_a_span_leaves_out_idle_time_around_it() {
+        let spec = crate::example::cluster("c", [crate::example::pool("p", &["linux"], 9)]);
+        let warm = InstanceLife { id: "i-2".into(), ..born() };
+        let forecast = Forecast {
+            spec,
+            begin: at(0),
+            end: at(200),
+            jobs: vec![job(40, 120)],
+            instances: vec![born(), warm],
+            unrouted: vec![],
+            unrouted_but_run: 0,
+            unstarted: vec![],
+            reruns: 0,
+            report: crate::Simulation::new(1, crate::example::demo(), crate::WorldOptions::default()).report(),
+        };
+        let billed =
+            |from, until| Tally::new(&forecast).billed_for(at(from), at(until)).into_values().sum::<Duration>().as_secs();
+        // i-1 boots from 5 to 30, waits until 40, works until 120 and ends by 130. i-2 is up from 5 to 130 and never has a job.
+        assert_eq!(billed(0, 200), 125 + 125);
+        assert_eq!(billed(35, 100), (25 + 5 + 80 + 10) + 65);
+        assert_eq!(billed(35, 45), (25 + 5 + 80 + 10) + 10);
     }
 
     #[test]

@@ -151,6 +151,15 @@ Examples:
 
 docs/simulate.md says how to write jobs.csv with `gh api`.";
 
+#[cfg(feature = "live")]
+pub(super) const TUNE: &str = "\
+Examples:
+  muster tune my-cluster --trace jobs.csv --prices prices.yaml --goal 'p95 wait <= 30s'
+  muster tune my-cluster --record s3://my-bucket/record --goal 'p90 wait <= 1m' --budget 40/day
+  muster tune my-cluster --trace jobs.csv --goal 'p95 wait <= 30s' --write tuned
+
+docs/tune.md says what is searched, and how far to believe the answer.";
+
 pub(super) const VALIDATE: &str = "\
 Examples:
   muster validate my-cluster                    a directory

@@ -57,7 +57,7 @@ pub(super) struct Args {
 
 /// [`Weather`], as the command line names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Sky {
+pub(super) enum Sky {
     /// Nothing goes wrong.
     Calm,
     /// An ordinary day.
@@ -161,7 +161,7 @@ impl Args {
 }
 
 /// The manifests of a directory. None: they have problems, which were noted with the directory's name before the file's.
-fn read_manifests(dir: &Path, problems: &mut Vec<Problem>) -> Option<Spec> {
+pub(super) fn read_manifests(dir: &Path, problems: &mut Vec<Problem>) -> Option<Spec> {
     let texts = noted(config::read_dir(dir), problems)?;
     let of_dir = |p: Problem| match p.file.is_empty() {
         true => Problem { message: format!("{}: {}", dir.display(), p.message), ..p },
@@ -177,7 +177,11 @@ fn read_manifests(dir: &Path, problems: &mut Vec<Problem>) -> Option<Spec> {
 }
 
 /// What `read` makes of a file. None: the file has problems, which were noted.
-fn read_file<T>(path: &Path, problems: &mut Vec<Problem>, read: impl FnOnce(&Text) -> Result<T, Vec<Problem>>) -> Option<T> {
+pub(super) fn read_file<T>(
+    path: &Path,
+    problems: &mut Vec<Problem>,
+    read: impl FnOnce(&Text) -> Result<T, Vec<Problem>>,
+) -> Option<T> {
     let file = path.display().to_string();
     let body = || -> anyhow::Result<String> {
         anyhow::ensure!(std::fs::metadata(path)?.len() <= LARGEST_FILE, "it is larger than {LARGEST_FILE} bytes");

@@ -7,7 +7,7 @@ use muster_reconciler::time::human;
 
 use super::report::{LongerWait, ShadowCost, ShadowReport, WastedBox};
 use crate::simulate::cost::Cost;
-use crate::simulate::table::{line, table};
+use crate::simulate::table::{line, plain_table};
 
 /// How many rows of each finding are printed.
 const ROWS: usize = 20;
@@ -76,7 +76,7 @@ fn waits(out: &mut String, report: &ShadowReport) {
     let [theirs, ours] = report.waits;
     let row =
         |name: &str, w: super::report::WaitFigures| [name.to_owned(), seconds(w.p50), seconds(w.p90), seconds(w.max)].to_vec();
-    table(out, &["", "HALF", "9 OF 10", "ALL"], [row("this fleet", theirs), row("muster, on paper", ours)].into_iter());
+    plain_table(out, &["", "HALF", "9 OF 10", "ALL"], [row("this fleet", theirs), row("muster, on paper", ours)].into_iter());
     if report.shorter > 0 {
         let jobs = count(report.shorter, "job");
         line(out, &format!("{jobs} would have waited longer with muster"));
@@ -115,7 +115,7 @@ fn section(out: &mut String, title: &str, heads: &[&str], rows: Vec<Vec<String>>
     }
     *out += &format!("\n{title}\n");
     let more = rows.len().saturating_sub(ROWS);
-    table(out, heads, rows.into_iter().take(ROWS));
+    plain_table(out, heads, rows.into_iter().take(ROWS));
     if more > 0 {
         line(out, &format!("and {more} more; -o json has all"));
     }
@@ -134,5 +134,5 @@ fn cost(out: &mut String, cost: &ShadowCost) {
         vec![name.to_owned(), long, sum]
     };
     let rows = [row("this fleet", cost.theirs.as_ref()), row("muster, on paper", Some(&cost.ours))];
-    table(out, &["", "HOURS", "COST"], rows.into_iter());
+    plain_table(out, &["", "HOURS", "COST"], rows.into_iter());
 }

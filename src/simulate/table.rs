@@ -53,7 +53,7 @@ fn conclusions(out: &mut String, run: &ForecastRun, name: &str) {
 fn side_by_side(out: &mut String, answer: &ForecastAnswer) {
     let [a, b] = answer.runs.as_slice() else { return };
     *out += &format!("\nSIDE BY SIDE: A is {}, B is {}\n", a.manifests, b.manifests);
-    table(out, &["", "A", "B", "CHANGE"], answer.comparison.iter().map(|c| compared(c, answer).to_vec()));
+    plain_table(out, &["", "A", "B", "CHANGE"], answer.comparison.iter().map(|c| compared(c, answer).to_vec()));
 }
 
 fn waits(out: &mut String, run: &ForecastRun, _: &ForecastAnswer, name: &str) {
@@ -63,7 +63,7 @@ fn waits(out: &mut String, run: &ForecastRun, _: &ForecastAnswer, name: &str) {
         let waits = [w.p50, w.p90, w.p99, w.max].map(|s| wait(r, s));
         [vec![r.pool.clone(), number(r.jobs)], waits.to_vec(), vec![number(r.unstarted), number(r.elsewhere)]].concat()
     };
-    table(out, &["POOL", "JOBS", "P50", "P90", "P99", "MAX", "NEVER", "ELSEWHERE"], rows(run).map(cells));
+    plain_table(out, &["POOL", "JOBS", "P50", "P90", "P99", "MAX", "NEVER", "ELSEWHERE"], rows(run).map(cells));
     if run.total.elsewhere > 0 {
         line(out, "elsewhere: on a runner of another pool, whose labels hold the job's: GitHub's rule, whatever `matching` says");
     }
@@ -89,7 +89,7 @@ fn instances(out: &mut String, run: &ForecastRun, _: &ForecastAnswer, name: &str
     };
     let heads =
         ["POOL", "LAUNCHED", "PEAK", "AT (UTC)", "SPOT H", "ON-DEMAND H", "COST", "NEVER ONLINE", "TAKEN BACK", "JOBS LOST"];
-    table(out, &heads, rows(run).map(cells));
+    plain_table(out, &heads, rows(run).map(cells));
 }
 
 fn hours(out: &mut String, run: &ForecastRun, _: &ForecastAnswer, name: &str) {
@@ -100,7 +100,7 @@ fn hours(out: &mut String, run: &ForecastRun, _: &ForecastAnswer, name: &str) {
         cells.push(percent(r.waste));
         cells
     };
-    table(out, &["POOL", "STARTING", "BOOTING", "IDLE", "WORKING", "ENDING", "WASTE"], rows(run).map(cells));
+    plain_table(out, &["POOL", "STARTING", "BOOTING", "IDLE", "WORKING", "ENDING", "WASTE"], rows(run).map(cells));
 }
 
 fn cost(out: &mut String, run: &ForecastRun, answer: &ForecastAnswer, name: &str) {
@@ -111,7 +111,7 @@ fn cost(out: &mut String, run: &ForecastRun, answer: &ForecastAnswer, name: &str
         run.cost.by_market.iter().map(|(name, m)| cell(name, m.hours, m.priced_hours, m.cost)).collect();
     let sum = run.cost.by_market.values().fold((0.0, 0.0), |(h, p), m| (h + m.hours, p + m.priced_hours));
     all.push(cell("all", sum.0, sum.1, run.cost.total));
-    table(out, &["MARKET", "HOURS", "WITH A PRICE", "COST"], all.into_iter());
+    plain_table(out, &["MARKET", "HOURS", "WITH A PRICE", "COST"], all);
     line(out, &format!("prices: {}", prices.source));
     if let Some(coverage) = run.cost.coverage {
         line(out, &format!("{} of the hours have a price", percent(coverage)));
@@ -125,7 +125,7 @@ fn cost(out: &mut String, run: &ForecastRun, answer: &ForecastAnswer, name: &str
 fn api(out: &mut String, run: &ForecastRun, _: &ForecastAnswer, name: &str) {
     *out += &format!("\nAPI CALLS{name}\n");
     let cells = |a: &super::answer::ApiCalls| vec![format!("{} {}", a.service, a.api), number(a.calls), number(a.throttled)];
-    table(out, &["API", "CALLS", "THROTTLED"], run.api.iter().map(cells));
+    plain_table(out, &["API", "CALLS", "THROTTLED"], run.api.iter().map(cells));
 }
 
 fn trouble(out: &mut String, run: &ForecastRun, _: &ForecastAnswer, name: &str) {
@@ -176,7 +176,7 @@ fn rows(run: &ForecastRun) -> impl Iterator<Item = &ForecastRow> {
 }
 
 /// Prints a table. The first column is aligned to the left, and the others to the right.
-pub(crate) fn table(out: &mut String, heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+pub(crate) fn plain_table(out: &mut String, heads: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
     let rows: Vec<Vec<String>> = std::iter::once(heads.iter().map(|h| (*h).to_owned()).collect()).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|r| r[column].chars().count()).max().unwrap_or_default();
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
@@ -209,7 +209,7 @@ pub(super) fn wait(row: &ForecastRow, seconds: Option<f64>) -> String {
 }
 
 /// A number with separators, such as `12,345`.
-pub(super) fn number(n: u64) -> String {
+pub(crate) fn number(n: u64) -> String {
     let digits = n.to_string();
     let first = digits.len() % 3;
     let mut out = String::new();
@@ -230,7 +230,7 @@ pub(super) fn decimal(x: f64) -> String {
 }
 
 /// A share as a percentage, such as `12.3%`.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{:.1}%", share * 100.0)
 }
 

@@ -78,5 +78,6 @@ cfg_if::cfg_if! {
         mod terraform_trust;
         #[cfg(target_os = "linux")]
         mod top;
+        mod tune_cli;
     }
 }

@@ -8,6 +8,7 @@ mod replay;
 mod run;
 mod shadow;
 mod sync;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,9 @@ pub(super) enum CloudCommand {
     /// Look back at what a shadow (`muster run --shadow`) saw of another system's fleet.
     #[command(after_help = examples::SHADOW)]
     Shadow(shadow::Args),
+    /// Search the settings of the pools with which jobs wait no longer than a goal says, in the simulator, and print what each costs.
+    #[command(after_help = examples::TUNE)]
+    Tune(tune::Args),
 }
 
 impl CloudCommand {
@@ -56,6 +60,7 @@ impl CloudCommand {
             CloudCommand::Cost(args) => args.run(),
             CloudCommand::Replay(args) => args.run(),
             CloudCommand::Shadow(args) => args.run(),
+            CloudCommand::Tune(args) => args.run(),
         }
     }
 }

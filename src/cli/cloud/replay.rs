@@ -99,7 +99,7 @@ struct ReplayAnswer<'a> {
 }
 
 /// Reads a time, such as `2026-11-24T14:03`, in UTC.
-fn time(text: &str) -> Result<Time, String> {
+pub(super) fn time(text: &str) -> Result<Time, String> {
     let forms = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M"];
     let read = forms.iter().find_map(|form| NaiveDateTime::parse_from_str(text.trim_end_matches('Z'), form).ok());
     let at = read.and_then(|at| u64::try_from(at.and_utc().timestamp_millis()).ok());
