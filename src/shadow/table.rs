@@ -76,7 +76,7 @@ fn waits(out: &mut String, report: &ShadowReport) {
     let [theirs, ours] = report.waits;
     let row =
         |name: &str, w: super::report::WaitFigures| [name.to_owned(), seconds(w.p50), seconds(w.p90), seconds(w.max)].to_vec();
-    plain_table(out, &["", "HALF", "9 OF 10", "ALL"], [row("this fleet", theirs), row("muster, on paper", ours)].into_iter());
+    plain_table(out, &["", "HALF", "9 OF 10", "ALL"], [row("this fleet", theirs), row("muster, on paper", ours)]);
     if report.shorter > 0 {
         let jobs = count(report.shorter, "job");
         line(out, &format!("{jobs} would have waited longer with muster"));
@@ -134,5 +134,5 @@ fn cost(out: &mut String, cost: &ShadowCost) {
         vec![name.to_owned(), long, sum]
     };
     let rows = [row("this fleet", cost.theirs.as_ref()), row("muster, on paper", Some(&cost.ours))];
-    plain_table(out, &["", "HOURS", "COST"], rows.into_iter());
+    plain_table(out, &["", "HOURS", "COST"], rows);
 }

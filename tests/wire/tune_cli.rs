@@ -178,3 +178,28 @@ fn a_goal_that_nothing_meets_is_answered_with_the_best_there_is() {
     }
     assert!(stderr(&output).contains("nothing is chosen, so nothing is written") && !dir.path().join("tuned").exists());
 }
+
+/// A recorded hour of the simulator, as the flight recorder would have kept it.
+#[test]
+fn the_jobs_come_from_a_flight_record_too() {
+    let dir = world();
+    let part = dir.path().join("record/test/2026-01-01/00/0000.000_p1_0_begins.jsonl.gz");
+    fs::create_dir_all(part.parent().expect("a folder")).expect("folders");
+    let day = Path::new(env!("CARGO_MANIFEST_DIR")).join("simulator/tests/recorded/seed-11.jsonl.gz");
+    fs::copy(day, &part).expect("a copy");
+    fs::write(dir.path().join("pools/pools.yaml"), POOL.replace("[self-hosted, linux]", "[self-hosted, linux, x64, large]"))
+        .expect("a file");
+    let run = |more: &[&str]| {
+        let args = ["pools", "--record", "record", "--prices", "prices.yaml", "--goal", "max wait <= 30m", "--weather", "calm"];
+        let output = tune(dir.path(), &[&args[..], &["--candidates", "4", "--seeds", "1"], more].concat());
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output))
+    };
+    let (code, said) = run(&[]);
+    assert!(code == Some(0) && said.contains("THE FRONTIER") && said.contains("left out"), "{code:?} {said}");
+    let (code, said) = run(&["--until", "2026-01-01T00:20"]);
+    assert!(code == Some(1) && said.contains("too short to hold a part out"), "{code:?} {said}");
+    // A part is missing between two others.
+    fs::copy(&part, part.with_file_name("0500.000_p1_2.jsonl.gz")).expect("a copy");
+    let (code, said) = run(&[]);
+    assert!(code != Some(0) && said.contains("--from"), "{code:?} {said}");
+}
