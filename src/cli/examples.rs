@@ -206,7 +206,7 @@ mod tests {
         let line = line.trim().split("  ").next().unwrap_or_default();
         let line = line.split([" > ", " < "][usize::from(line.contains(" < "))]).next().unwrap_or_default();
         let mut parts = Vec::new();
-        for (nth, part) in line.split('"').enumerate() {
+        for (nth, part) in line.split(['"', '\'']).enumerate() {
             if nth % 2 == 1 { parts.push(part.to_owned()) } else { parts.extend(part.split_whitespace().map(str::to_owned)) }
         }
         parts
