@@ -4,10 +4,12 @@
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use flate2::read::MultiGzDecoder;
 use muster_message::kept::{self, KeptEvent};
+use muster_reconciler::time::Time;
 use serde_json::Value;
 
 /// The events of an archive.
@@ -17,6 +19,15 @@ pub struct Archive {
     pub events: Vec<KeptEvent>,
     /// How many values were events of other kinds.
     pub others: u64,
+}
+
+/// From the first event to the last. All of that time is played.
+const LONGEST: Duration = Duration::from_secs(366 * 86400);
+
+/// The day of a time, in UTC.
+fn date(at: Time) -> String {
+    let at = i64::try_from(at.as_millis()).ok().and_then(chrono::DateTime::from_timestamp_millis).unwrap_or_default();
+    at.format("%Y-%m-%d").to_string()
 }
 
 /// Reads a file, or all files of a directory and below it.
@@ -43,6 +54,15 @@ pub fn read(path: &Path) -> anyhow::Result<Archive> {
         );
     }
     archive.events.sort_by_key(|kept| (kept.at, kept.event.job, kept.event.state));
+    let ends = archive.events.first().zip(archive.events.last());
+    if let Some((first, last)) = ends.filter(|(first, last)| last.at.since(first.at) > LONGEST) {
+        bail!(
+            "{} has events from {} to {}, and a year is the most: take out what has a wrong time, or read it in parts",
+            path.display(),
+            date(first.at),
+            date(last.at)
+        );
+    }
     Ok(archive)
 }
 
@@ -88,6 +108,11 @@ mod tests {
             "a.json, value 2: it is neither GitHub's payload of an event nor an EventBridge envelope; take it out, or mend it"
         );
         assert!(said(&format!("{EVENT} {{")).starts_with("a.json, value 2: EOF"), "{}", said("{"));
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("events.json");
+        fs::write(&file, format!("{EVENT}{}", EVENT.replace("2026-12-01", "1970-01-01"))).expect("a file");
+        let far = format!("{:#}", read(&file).expect_err("too long"));
+        assert!(far.ends_with("has events from 1970-01-01 to 2026-12-01, and a year is the most: take out what has a wrong time, or read it in parts"), "{far}");
         let nothing = read(Path::new("/nonexistent/archive")).expect_err("nothing there");
         assert!(format!("{nothing:#}").starts_with("failed to read /nonexistent/archive"), "{nothing:#}");
     }

@@ -107,7 +107,13 @@ fn set(lines: &mut Vec<String>, section: &str, key: &str, value: &[String]) -> O
             if let (Some(first), Some(comment)) = (new.first_mut(), comment) {
                 first.push_str(&comment);
             }
-            lines.splice(old..old_end, new);
+            // The comments of a list that goes stay before the key.
+            let replaced = lines.get(old + 1..old_end).unwrap_or_default().iter();
+            let left = replaced.filter_map(|line| {
+                if line.trim_start().starts_with('#') { Some(line.trim().to_owned()) } else { comment_of(line) }
+            });
+            let left: Vec<String> = left.map(|comment| format!("{}{}", " ".repeat(indent), comment.trim())).collect();
+            lines.splice(old..old_end, left.into_iter().chain(new));
         }
         None if matches!(value, [only] if only == "[]") => {}
         None => drop(lines.splice(end..end, written(indent, key, value))),
@@ -319,6 +325,14 @@ spec:
         let again = with_settings(&text, "linux", &[&floor(2)], &["anew".into()]).expect("again");
         assert_eq!(again.matches("muster tune").count(), 1);
         assert!(again.contains("# muster tune: anew\nspec:\n") && !again.contains("it costs 3"), "{again}");
+    }
+
+    #[test]
+    fn the_comments_of_a_list_that_is_replaced_stay() {
+        let body = "kind: RunnerPool\nmetadata: {name: a}\nspec:\n  capacity:\n    max: 3\n    schedules:\n    # agreed with Bob\n    \
+                    - {cron: \"0 3 * * *\", timezone: UTC, hold: 1h, idle: 2}  # nightly\n";
+        let new = with_settings(body, "a", &[&floor(0)], &["why".into()]).expect("it can be changed");
+        assert!(new.contains("    # agreed with Bob\n    # nightly\n") && !new.contains("0 3 * * *"), "{new}");
     }
 
     #[test]

@@ -135,6 +135,7 @@ fn what_cannot_be_tuned_is_answered_in_a_sentence_with_the_way_out() {
         (&["--trace", "trace.csv", "--may-lose", "101"], 2, "is no percentage"),
         (&["--trace", "trace.csv", "--candidates", "0"], 2, "count from 1"),
         (&["--record", "."], 3, "there is no record here"),
+        (&["--trace", "trace.csv", "--write", "trace.csv/x"], 2, "leads through a file"),
     ] {
         let (exit, error) = said(&[args, &goal].concat());
         assert!(exit == Some(code) && error.contains(why), "{args:?}: {exit:?} {error}");
@@ -201,4 +202,15 @@ fn the_jobs_come_from_a_flight_record_too() {
     fs::copy(&part, part.with_file_name("0500.000_p1_2.jsonl.gz")).expect("a copy");
     let (code, said) = run(&[]);
     assert!(code != Some(0) && said.contains("--from"), "{code:?} {said}");
+}
+
+/// In another directory, a relative reference would mean another file.
+#[test]
+fn manifests_whose_secrets_lie_beside_them_are_not_written_elsewhere() {
+    let dir = world();
+    fs::write(dir.path().join("pools/pools.yaml"), POOL.replace("env:KEY", "file:key.pem")).expect("a file");
+    let args = ["pools", "--trace", "trace.csv", "--prices", "prices.yaml", "--goal", "p95 wait <= 30s", "--weather", "calm"];
+    let output = tune(dir.path(), &[&args[..], &["--write", "tuned"]].concat());
+    assert!(stderr(&output).contains("file:key.pem begins at the manifests' directory"), "{}", stderr(&output));
+    assert!(output.status.code() == Some(2) && !dir.path().join("tuned").exists());
 }

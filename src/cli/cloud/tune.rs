@@ -154,6 +154,16 @@ impl Args {
             return usage("--candidates and --seeds count from 1".to_owned());
         }
         if let Some(to) = self.write.as_ref().filter(|to| !same(to, &self.pools_dir)) {
+            let there = to.ancestors().find(|path| path.exists());
+            if there.is_some_and(|path| !path.is_dir()) {
+                return usage(format!("--write {} leads through a file; name a directory", to.display()));
+            }
+            let texts = config::read_dir(&self.pools_dir)?;
+            if let Some(reference) = texts.iter().find_map(|text| relative_secret(&text.body)) {
+                let (to, from) = (to.display(), self.pools_dir.display());
+                let why = "begins at the manifests' directory, so it would mean another file in";
+                return usage(format!("{reference} {why} {to}; write to {from}, or give the file's whole path"));
+            }
             let there = if to.exists() { config::manifests_in(to)? } else { Vec::new() };
             if !there.is_empty() {
                 let (to, from) = (to.display(), self.pools_dir.display());
@@ -302,7 +312,9 @@ impl Args {
             terminal::say(&format!("muster: the manifests stay as they are, so nothing is written to {}", to.display()));
             return Ok(());
         };
-        let mut texts = config::read_dir(&self.pools_dir)?;
+        let moved = !same(to, &self.pools_dir);
+        let before = config::read_dir(&self.pools_dir)?;
+        let mut texts = before.clone();
         let reason = vec![reason_of(quest, found, at, currency), "a model, not a forecast: docs/tune.md".to_owned()];
         let pools: std::collections::BTreeSet<&PoolName> = chosen.variant.settings().map(|(pool, _)| pool).collect();
         for pool in pools {
@@ -326,13 +338,35 @@ impl Args {
             "the manifests have a form that muster does not change safely, so nothing is written; set by hand what the answer lists"
         );
         std::fs::create_dir_all(to).with_context(|| format!("cannot make the directory {}", to.display()))?;
-        for text in &texts {
-            let path = to.join(&text.file);
-            std::fs::write(&path, &text.body).with_context(|| format!("cannot write {}", path.display()))?;
+        for (text, before) in texts.iter().zip(&before) {
+            if moved || text.body != before.body {
+                let path = to.join(&text.file);
+                replace(&path, &text.body).with_context(|| format!("cannot write {}", path.display()))?;
+            }
         }
         terminal::say(&format!("muster: the chosen manifests are in {}; `muster validate` checks them", to.display()));
         Ok(())
     }
+}
+
+/// A reference to a secret's file whose path is relative, if the text has one.
+fn relative_secret(body: &str) -> Option<&str> {
+    let uncommented = body.lines().map(|line| line.split(" #").next().unwrap_or_default());
+    let mut words = uncommented.flat_map(|line| line.split(|c: char| c.is_whitespace() || "\"',[]{}".contains(c)));
+    words.find(|word| word.strip_prefix("file:").is_some_and(|path| !path.is_empty() && !path.starts_with('/')))
+}
+
+/// Writes a file beside its place, and moves it there, so that a manifest is never half written.
+fn replace(path: &Path, body: &str) -> std::io::Result<()> {
+    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()); // a link stays a link
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    std::fs::write(&beside, body)?;
+    if let Ok(old) = std::fs::metadata(path) {
+        std::fs::set_permissions(&beside, old.permissions())?;
+    }
+    std::fs::rename(&beside, path)
 }
 
 /// The jobs of the tuned pools.

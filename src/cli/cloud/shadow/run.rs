@@ -21,6 +21,7 @@ use muster_reconciler::matching::{Route, route};
 use muster_reconciler::reason::count;
 use muster_reconciler::time::Time;
 use muster_simulator::conditions::Conditions;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -69,7 +70,6 @@ pub(in crate::cli::cloud) struct ShadowArgs {
 impl ShadowArgs {
     /// Watches until a signal, or until the archive ends.
     pub(in crate::cli::cloud) async fn watch(self, place: ManifestPlace) -> anyhow::Result<()> {
-        let stop = stop::on_signal()?;
         let record = self.record.as_deref().unwrap_or_default();
         let conditions = super::conditions(self.world.world.as_deref())?;
         let base = place.base().to_owned();
@@ -79,6 +79,8 @@ impl ShadowArgs {
         if let Some(events) = &self.events {
             return replay(events, spec, &conditions, place).await;
         }
+        // Not before: what plays an archive ends by the signal itself.
+        let stop = stop::on_signal()?;
         let clock = Clock::start();
         let process = run::process_name(spec.controller.cluster(), clock);
         let queue = self.queue(&spec, &base).await?;
@@ -219,7 +221,9 @@ async fn replay(events: &Path, spec: Arc<Spec>, conditions: &Conditions, place: 
     let archive = archive::read(events).map_err(|error| CliError::Config(format!("{error:#}")))?;
     let (first, last) = (archive.events.first().map(|kept| kept.at), archive.events.last().map(|kept| kept.at));
     let (first, last) = (first.unwrap_or_default(), last.unwrap_or_default());
-    let process = format!("events-{:x}", first.as_millis());
+    // Another archive has another name, and the same one again is the same record.
+    let digest = hex::encode(Sha256::digest(format!("{:?}", archive.events)));
+    let process = format!("events-{:x}-{}", first.as_millis(), digest.get(..12).unwrap_or_default());
     let mut keeper = ShadowKeeper::new(place, None, spec.controller.cluster(), &process, first);
     let mut paper = Paper::new(first, spec, conditions, 1);
     keeper.add(&ShadowLine { at: first, seen: began(ShadowLooks::default()) }, None);
