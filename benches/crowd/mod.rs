@@ -112,6 +112,7 @@ impl Crowd {
                         draining: false,
                         stages: Vec::new(),
                         own_word: None,
+                        runner_version: None,
                         state_reason: None,
                     })
                     .collect(),

@@ -381,6 +381,9 @@ pub struct InstanceSighting {
     pub stages: Vec<(Stage, Time)>,
     /// What the instance says against itself in the same tag, once it ends.
     pub own_word: Option<Cause>,
+    /// The version of the runner program in the same tag, such as `2.337.0`. None: the instance did not tell, or told no version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner_version: Option<String>,
     /// The code or message of EC2's StateReason for the end, such as `Server.SpotInstanceTermination`.
     pub state_reason: Option<String>,
 }

@@ -85,13 +85,14 @@ impl Seen<'_> {
         all
     }
 
-    /// The versions that each pool runs: those that its next launches install, and those of its runners that GitHub's lists show.
+    /// The versions that each pool runs: those that its next launches install, and those that its runners run: by GitHub's list, or
+    /// by the instance's own word where the list does not tell.
     fn in_use(&self) -> BTreeMap<&PoolName, BTreeSet<&str>> {
         let named = |(name, pool)| (name, self.releases.version_of(pool).into_iter().collect());
         let mut all: BTreeMap<&PoolName, BTreeSet<&str>> = self.spec.pools.iter().map(named).collect();
         for runner in self.world.runners().values().filter(|runner| runner.gone_at().is_none()) {
             let shown = runner.listed().and_then(Registration::version);
-            if let Some(version) = shown
+            if let Some(version) = shown.or_else(|| runner.instance()?.runner_version())
                 && let Some(versions) = all.get_mut(runner.pool())
             {
                 versions.insert(version);

@@ -24,6 +24,12 @@ pub(crate) fn is_version(text: &str) -> bool {
     text.split('.').count() == 3 && text.split('.').all(number)
 }
 
+/// The version that an instance tells in the tag `muster:stages`, beside its stages: `version=2.337.0`. A job may write that tag, too.
+pub fn of_tag(text: &str) -> Option<String> {
+    let told = text.split(',').find_map(|part| part.trim().strip_prefix("version="))?;
+    is_version(told).then(|| told.to_owned())
+}
+
 /// What ends with a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EndOf {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use muster_reconciler::effect::Input;
 use muster_reconciler::manifest::{Architecture, Os};
 use muster_reconciler::release::{RunnerRelease, RunnerReleases};
-use muster_reconciler::versions::{RunnerVersions, VersionEnds};
+use muster_reconciler::versions::{self, RunnerVersions, VersionEnds};
 
 mod scene;
 use scene::{Scene, linux, pool, secs};
@@ -51,6 +51,31 @@ fn a_pool_runs_what_its_launches_install_and_what_githubs_list_shows() {
         scene.pass(secs(60));
         assert_eq!(in_use(&scene).contains(&said.to_owned()), counts, "{said}");
     }
+}
+
+/// GitHub tells no version of a runner that was never online, and an older GitHub Enterprise Server tells none at all.
+#[test]
+fn an_instance_tells_the_version_that_githubs_list_does_not_tell() {
+    let mut scene = Scene::new([linux()]);
+    scene.queue(1, &["self-hosted", "linux"]);
+    scene.pass(secs(60));
+    assert_eq!(in_use(&scene), [""; 0]);
+    for (tag, told) in [
+        ("script=1767225600123,version=2.310.0", &["2.310.0"][..]),
+        ("version=2.310.0,crashed=1767225600123", &["2.310.0"]),
+        ("version=2.310", &[]),
+        ("version=2.310.0/../../../user", &[]),
+    ] {
+        let runner = scene.runners.values_mut().next().unwrap();
+        runner.runner_version = versions::of_tag(tag);
+        scene.pass(secs(60));
+        assert_eq!(in_use(&scene), told, "{tag}");
+    }
+    // Whoever updates itself tells GitHub, and not EC2.
+    scene.runners.values_mut().next().unwrap().runner_version = Some("2.310.0".into());
+    scene.version = Some("2.330.0".into());
+    scene.pass(secs(60));
+    assert_eq!(in_use(&scene), ["2.330.0"]);
 }
 
 #[test]

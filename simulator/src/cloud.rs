@@ -469,6 +469,7 @@ impl Cloud {
                 draining: change.draining,
                 stages: Vec::new(),
                 own_word: instance.own_word,
+                runner_version: None,
                 state_reason: change.reason.map(str::to_owned),
             });
         }

@@ -666,11 +666,13 @@ look() {
   fi
 }
 
-# Writes the stages into one tag of this instance. Their times are times of day, by the clock as it is set now.
+# Writes the stages and the runner's version into one tag of this instance. The times are times of day, by the clock as it is set now.
 tag_stages() {
   ms=$(date +%s%3N) # GNU; others print the format
   case $ms in *[!0-9]* | ??????????) ms=$(date +%s)000 ;; esac
   times=$(awk -F= -v by="$((ms - $(now_ms)))" '{ printf "%s%s=%.0f", (NR > 1 ? "," : ""), $1, $2 + by }' stages)
+  runs=$(in_image version)
+  case $runs in '' | *[!0-9.]*) ;; *) times=$times,version=$runs ;; esac
   [ -z "$blamed" ] || times="$times,$blamed=$ms"
   ask aws ec2 -m 10 --data Action=CreateTags --data Version=2016-11-15 --data "ResourceId.1=$id" \
     --data Tag.1.Key=muster%3Astages --data-urlencode "Tag.1.Value=$times" "$(endpoint ec2)/"

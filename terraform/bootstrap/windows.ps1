@@ -500,6 +500,8 @@ function TagStages($id) {
     # The times are times of day, by the clock as it is set now.
     $by = [DateTimeOffset]::UtcNow.ToUnixTimeMilliseconds() - (Now) * 1000
     $times = ($script:Stages | ForEach-Object { "$($_.Name)=$([long]($_.At * 1000 + $by))" }) -join ','
+    $runs = InImage '.muster-version'
+    if ($runs -match '^[0-9.]+$') { $times += ",version=$runs" }
     if ($script:Blamed) { $times += ",$($script:Blamed)=$([DateTimeOffset]::UtcNow.ToUnixTimeMilliseconds())" }
     $answer = Aws 'ec2' @('-m', '10', '--data', 'Action=CreateTags', '--data', 'Version=2016-11-15', '--data', "ResourceId.1=$id",
         '--data', 'Tag.1.Key=muster%3Astages', '--data-urlencode', "Tag.1.Value=$times", "$(Endpoint 'ec2')/")

@@ -22,6 +22,7 @@ use muster_reconciler::stage::Stage;
 use muster_reconciler::tags;
 use muster_reconciler::time::Time;
 use muster_reconciler::verdict::Cause;
+use muster_reconciler::versions;
 
 use super::{CallError, Probe};
 
@@ -388,6 +389,7 @@ fn sighting(instance: &types::Instance) -> Option<InstanceSighting> {
         draining: tag(tags::DRAIN).is_some(),
         stages: tag(tags::STAGES).map(Stage::parse_tag).unwrap_or_default(),
         own_word: tag(tags::STAGES).and_then(Cause::of_tag),
+        runner_version: tag(tags::STAGES).and_then(versions::of_tag),
         state_reason: reason.filter(|text| !text.is_empty()),
     })
 }

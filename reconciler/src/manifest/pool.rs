@@ -408,9 +408,10 @@ pub struct Bootstrap {
     pub post_install: String,
     /// How the instance, the runner and its jobs reach the internet.
     pub proxy: Proxy,
-    /// Whether each instance tags itself once with the times of its start, for `muster_runner_stage_seconds`. This costs one
-    /// CreateTags call per instance. The account's limit of these calls is shared with the controller's drains. The times are on
-    /// the instance's console in any case.
+    /// Whether each instance tags itself with the times of its start, for `muster_runner_stage_seconds`, and with the version of its
+    /// runner; and at its end with what was at fault, if its runner crashed or its disk was full. This costs one CreateTags call per
+    /// instance, and two where something was at fault. The account's limit of these calls is shared with the controller's drains.
+    /// The times are on the instance's console in any case.
     pub report_stages: bool,
 }
 

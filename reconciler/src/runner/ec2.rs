@@ -44,6 +44,7 @@ pub struct Instance {
     launched_at: Time,
     shape: Shape,
     max_lifetime: Option<Duration>,
+    runner_version: Option<String>,
     end: MachineEnd,
 }
 
@@ -74,6 +75,11 @@ impl Instance {
         self.end.own_word
     }
 
+    /// The version of the runner program, as the instance tells it. None: it has not told.
+    pub(crate) fn runner_version(&self) -> Option<&str> {
+        self.runner_version.as_deref()
+    }
+
     /// When a sweep last showed the instance.
     pub(super) fn seen_at(&self) -> Time {
         self.seen_at
@@ -101,6 +107,7 @@ impl Ec2View {
             launched_at: s.launched_at,
             shape: Shape { instance_type: s.instance_type.clone(), subnet: s.subnet.clone(), market: s.market },
             max_lifetime: s.max_lifetime,
+            runner_version: s.runner_version.clone(),
             end: MachineEnd { reason: s.state_reason.clone(), own_word: s.own_word },
         });
         self.missed = 0;

@@ -77,6 +77,7 @@ fn instance(state: InstanceState, launched_at: Time) -> InstanceSighting {
         draining: false,
         stages: Vec::new(),
         own_word: None,
+        runner_version: None,
         state_reason: None,
     }
 }

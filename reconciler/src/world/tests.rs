@@ -95,6 +95,7 @@ fn the_runners_own_row_is_found_whichever_list_is_read_first() {
             draining: false,
             stages: Vec::new(),
             own_word: None,
+            runner_version: None,
             state_reason: None,
         };
         world.saw_instances(&[sighting], at(2), at(2));

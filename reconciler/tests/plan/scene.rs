@@ -128,6 +128,7 @@ pub fn planned_through(gate: &Gate, scene: &PlanScene, turn: usize) -> (Spec, Pl
             draining: b.draining,
             stages: Vec::new(),
             own_word: None,
+            runner_version: None,
             state_reason: None,
         })
         .collect();

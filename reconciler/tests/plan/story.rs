@@ -56,6 +56,7 @@ impl Story {
             draining: false,
             stages: Vec::new(),
             own_word: None,
+            runner_version: None,
             state_reason: None,
         };
         self.world.saw_instances(&[sighting], self.now, self.now);

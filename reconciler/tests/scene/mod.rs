@@ -50,6 +50,8 @@ pub struct SceneRunner {
     pub stages: Vec<(Stage, Time)>,
     /// What the instance says against itself in that tag.
     pub own_word: Option<Cause>,
+    /// The version in the tag `muster:stages`.
+    pub runner_version: Option<String>,
     /// EC2's StateReason.
     pub why: Option<String>,
     /// `online` and `busy`, as GitHub's list says. None: the runner is not registered.
@@ -298,6 +300,7 @@ impl Scene {
                 draining: false,
                 stages: Vec::new(),
                 own_word: None,
+                runner_version: None,
                 why: None,
                 seat: None,
             };
@@ -385,6 +388,7 @@ pub fn sighting((id, b): (&InstanceId, &SceneRunner)) -> InstanceSighting {
         draining: b.draining,
         stages: b.stages.clone(),
         own_word: b.own_word,
+        runner_version: b.runner_version.clone(),
         state_reason: b.why.clone(),
     }
 }

@@ -67,8 +67,10 @@ async fn asked_to_an_instance_tags_itself_with_the_times_of_its_start() {
         assert_eq!(calls.iter().filter(|call| *call == "CreateTags").count(), 1, "{calls:?}");
         let instances = b.site.moto.instances().await;
         let tag = instances.iter().find(|i| i.id == b.id).expect("its instance").tag("muster:stages").to_owned();
+        let (stages, version) = tag.rsplit_once(",version=").expect(&tag);
+        assert_eq!(version, std::fs::read_to_string(b.path("home/.muster-version")).expect("a version").trim(), "{tag}");
         let stages: Vec<(&str, u64)> =
-            tag.split(',').map(|s| s.split_once('=').expect(&tag)).map(|(name, at)| (name, at.parse().expect(&tag))).collect();
+            stages.split(',').map(|s| s.split_once('=').expect(&tag)).map(|(name, at)| (name, at.parse().expect(&tag))).collect();
         let at = |name: &str| stages.iter().find(|s| s.0 == name).unwrap_or_else(|| panic!("no {name} in {tag}")).1;
         assert_eq!(stages.len(), 4, "{tag}");
         assert!(at("script") < at("secret") && at("secret") < at("listener") && at("unpacked") < at("listener"), "{tag}");
