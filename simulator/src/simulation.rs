@@ -24,7 +24,7 @@ use muster_reconciler::manifest::Spec;
 use muster_reconciler::steer::Pause;
 use muster_reconciler::time::Time;
 
-use crate::changes::Change;
+use crate::changes::{Change, Edit};
 use crate::cloud::Cloud;
 use crate::event::Event;
 use crate::github::TrueGitHub;
@@ -68,6 +68,8 @@ pub struct Simulation {
     team: Option<team::Team>,
     /// The pools that an operator has paused. Whoever runs the controller keeps the pauses over a restart.
     paused: BTreeMap<PoolName, Pause>,
+    /// The order for each pool that an operator could not give yet. Later orders for the pool wait for it.
+    ungiven: BTreeMap<PoolName, Edit>,
     /// The number of the controller's process. Answers to an earlier process are lost.
     process: u32,
     oracle: Oracle,
@@ -156,6 +158,7 @@ impl Simulation {
             controller: None,
             team: (controllers > 1).then(|| team::Team::new(seed)),
             paused: BTreeMap::new(),
+            ungiven: BTreeMap::new(),
             process: 0,
             oracle: Oracle::default(),
             marks: Marks::default(),

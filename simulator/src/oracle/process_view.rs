@@ -212,11 +212,12 @@ impl ProcessView {
 }
 
 impl Oracle {
-    /// Judges an effect when the controller sends it.
-    pub(crate) fn judge_effect(&mut self, effect: Effect, process: u32, truth: Truth<'_>) -> Request {
+    /// Judges an effect when the controller sends it. `fenced` says that the process does not surely hold the lease.
+    pub(crate) fn judge_effect(&mut self, effect: Effect, process: u32, fenced: bool, truth: Truth<'_>) -> Request {
         let now = truth.now();
+        let going_on = self.going_on || fenced;
         let (name, action) = (api(&effect.action), &effect.action);
-        if !self.going_on && self.process_view.over_rate(name, &truth.spec.controller.spec.limits, now) {
+        if !going_on && self.process_view.over_rate(name, &truth.spec.controller.spec.limits, now) {
             self.blame(Invariant::S7, now, format!("{name} was called more often than the other side admits"));
         }
         if let Some((payer, resource)) = counts_against(action, truth.spec) {
@@ -238,11 +239,11 @@ impl Oracle {
             self.judge_turn(&effect, truth);
         }
         let mut request = Request { process, sent_at: now, effect, knew: Vec::new(), max: u32::MAX, held: false };
-        self.judge_target(&mut request, inherited, truth);
+        self.judge_target(&mut request, inherited, going_on, truth);
         request
     }
 
-    fn judge_target(&mut self, request: &mut Request, inherited: bool, truth: Truth<'_>) {
+    fn judge_target(&mut self, request: &mut Request, inherited: bool, going_on: bool, truth: Truth<'_>) {
         let (now, process) = (truth.now(), request.process);
         let effect = &request.effect;
         match &effect.action {
@@ -256,7 +257,7 @@ impl Oracle {
                 self.judge_look("Launch", now);
                 self.judge_market(launch, effect, truth);
                 self.judge_share(launch, effect, truth);
-                if !self.going_on {
+                if !going_on {
                     self.judge_pause(launch, truth);
                 }
                 request.max = truth.spec.pools.get(&launch.pool).map_or(0, |p| p.spec.capacity.max);

@@ -117,15 +117,20 @@ impl Simulation {
         self.oracle.allow(u64::from(live) + before.max(after));
     }
 
-    /// An operator pauses or resumes a pool, and tries again while the controller is down. Runners that end meanwhile are replaced
-    /// when the pool is resumed.
+    /// An operator pauses or resumes a pool, and tries again while the controller is down. The next order for the pool waits so long: a
+    /// pause that is given after its end would hold for ever. Runners that end meanwhile are replaced when the pool is resumed.
     fn steer(&mut self, change: &Change) {
         let (now, pool) = (self.now(), &change.pool);
         let order = match change.edit {
             Edit::Pause => Order::Pause(pool.clone(), String::new()),
             _ => Order::Resume(pool.clone()),
         };
-        let Some(controller) = &mut self.controller else { return self.change_at(now + ORDER_AGAIN, change.clone()) };
+        let waits = self.ungiven.get(pool).is_some_and(|first| *first != change.edit);
+        let Some(controller) = self.controller.as_mut().filter(|_| !waits) else {
+            self.ungiven.entry(pool.clone()).or_insert_with(|| change.edit.clone());
+            return self.change_at(now + ORDER_AGAIN, change.clone());
+        };
+        self.ungiven.remove(pool);
         match controller.order(&order, now) {
             Ok(OrderAnswer::Paused(_, pause)) => drop(self.paused.insert(pool.clone(), pause)),
             Ok(OrderAnswer::Resumed(_)) => drop(self.paused.remove(pool)),

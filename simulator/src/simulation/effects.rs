@@ -47,13 +47,15 @@ impl Simulation {
     /// Sends a request.
     pub(super) fn set_out(&mut self, effect: Effect) -> Departure {
         let now = self.nature.now();
-        if changes(&effect.action) {
+        let process = self.process;
+        // What the fence is about to hold back changes nothing, and need not know what the successor knows.
+        let fenced = self.is_fenced(process);
+        if changes(&effect.action) && !fenced {
             self.changes += 1;
         }
         let travels = self.net.within(self.nature.takes().network);
-        let process = self.process;
         let (oracle, truth) = self.judge();
-        let request = oracle.judge_effect(effect, process, truth);
+        let request = oracle.judge_effect(effect, process, fenced, truth);
         let effect = &request.effect;
         if matches!(effect.action, Action::Sweep(_)) {
             self.nature.after(travels, Event::Arrive(Box::new(request)));

@@ -81,6 +81,12 @@ impl Simulation {
         }
     }
 
+    /// Whether the process does not surely hold the lease, so that the fence lets none of its changes pass.
+    pub(super) fn is_fenced(&mut self, process: u32) -> bool {
+        let now = self.now();
+        self.member(process).is_some_and(|member| member.lease.sure_until().is_none_or(|sure| now + member.ahead >= sure))
+    }
+
     /// How long S3 takes; whether the call has no answer, and then whether it has no effect; and whether S3 refuses it.
     fn s3(&mut self) -> (Duration, Option<bool>, bool) {
         let slow = self.nature.strikes(Fault::LeaseSlow).map(|mut rng| rng.within(SLOW));

@@ -254,6 +254,7 @@ impl Simulation {
     /// Sends a request, unless the fence holds it back.
     pub(super) fn depart(&mut self, mut request: Request, travels: Duration) -> Departure {
         let (now, process) = (self.now(), self.process);
+        let fenced = self.is_fenced(process);
         let Some(member) = self.team.as_mut().and_then(|team| team.members.get_mut(&process)) else {
             self.nature.after(travels, Event::Arrive(Box::new(request)));
             return Departure::Sent;
@@ -267,7 +268,7 @@ impl Simulation {
                 self.turn_soon(process);
                 return Departure::Sent;
             }
-            _ if member.lease.sure_until().is_none_or(|sure| clock >= sure) => {
+            _ if fenced => {
                 self.hold_back(&request);
                 return Departure::Sent;
             }
@@ -360,12 +361,8 @@ impl Simulation {
         self.at_the_desk(process, |world| {
             world.oracle.going_on = true;
             world.send(unsent);
-            // What the fence holds back is not judged by what the successor knows.
-            let now = world.now();
-            let sure = world.member(process).and_then(|member| Some(member.lease.sure_until()? > now + member.ahead));
-            world.oracle.going_on = sure != Some(true);
-            world.feed(Input::Tick);
             world.oracle.going_on = false;
+            world.feed(Input::Tick);
         });
         for event in missed {
             self.dispatch(event);
