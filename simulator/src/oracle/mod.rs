@@ -227,8 +227,8 @@ pub struct Oracle {
     refused: Vec<isolation::RefusedLaunch>,
     /// Since when each pool has had room and launched nothing.
     roomy: BTreeMap<PoolName, Time>,
-    /// Since when more jobs of a repository are said to get a runner of a pool than its share has room for.
-    above: BTreeMap<(PoolName, String), Time>,
+    /// Since when more jobs of a repository are said to get a runner of a pool than its share has room for, and which all the time.
+    above: BTreeMap<(PoolName, String), (Time, BTreeSet<JobId>)>,
     /// When an operator last paused or resumed each pool.
     steered: BTreeMap<PoolName, Time>,
     /// When the manifests last changed.
@@ -251,6 +251,7 @@ impl Oracle {
     pub(super) fn new_process(&mut self) {
         self.process_view = ProcessView::default();
         self.told.clear();
+        self.above.clear();
     }
 
     /// Another process is looked at from now on. Returns what the one before knew.
@@ -263,6 +264,7 @@ impl Oracle {
         self.inherited.extend(launches.iter().map(|intent| (intent.clone(), process)));
         self.process_view.inherits(launches);
         self.told.clear();
+        self.above.clear();
     }
 
     /// The manifests have changed.

@@ -3,7 +3,7 @@
 //! GitHub hands any runner to any job, so a repository may have more jobs running than its share. Such jobs count, and nothing more is
 //! launched for the repository.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
@@ -61,25 +61,33 @@ impl Oracle {
                         | JobReason::IdleRunner { .. }
                 )
             };
-            let told = controller.view().demand.queued(name).filter(|(_, job)| gets(job));
-            let told = by_repository(told.map(|(_, job)| job.event.repo.as_str()));
+            let mut told: BTreeMap<String, BTreeSet<JobId>> = BTreeMap::new();
+            for (id, job) in controller.view().demand.queued(name).filter(|(_, job)| gets(job)) {
+                told.entry(job.event.repo.to_ascii_lowercase()).or_default().insert(id);
+            }
             let running = truth.running_known(name, controller);
             for (repo, told) in told {
                 let runs = running.get(&repo).copied().unwrap_or(0);
-                if told > most.saturating_sub(runs) {
-                    above.insert((name.clone(), repo), (told, runs, most));
-                }
+                above.insert((name.clone(), repo), (told, runs, most));
             }
         }
-        self.above.retain(|key, _| above.contains_key(key));
+        let mut before = std::mem::take(&mut self.above);
         for ((pool, repo), (told, runs, most)) in above {
-            let since = *self.above.entry((pool.clone(), repo.clone())).or_insert(now);
+            let key = (pool.clone(), repo.clone());
+            let room = most.saturating_sub(runs) as usize;
+            // A job that counts only now is told so by the next plan. So the same jobs must have been told so all the time.
+            let still =
+                before.remove(&key).map(|(since, jobs)| (since, jobs.intersection(&told).copied().collect::<BTreeSet<_>>()));
+            let (since, jobs) = still.filter(|(_, jobs)| jobs.len() > room).unwrap_or((now, told));
             if now.since(since) >= PLANNED {
-                let long = human(now.since(since));
+                let (long, count) = (human(now.since(since)), jobs.len());
                 let what = format!(
-                    "{repo} may have {most} of pool {pool}, has {runs}, and {told} of its jobs are said to get a runner, for {long}"
+                    "{repo} may have {most} of pool {pool}, has {runs}, and {count} of its jobs are said to get a runner, for {long}"
                 );
                 self.blame(Invariant::Share, now, what);
+            }
+            if jobs.len() > room {
+                self.above.insert(key, (since, jobs));
             }
         }
     }
