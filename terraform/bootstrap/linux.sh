@@ -524,6 +524,8 @@ prepare() {
     say "runner $had of the image must do"
   fi
   rm -rf "$new"
+  # Later, the runner's directory is the jobs'.
+  in_image version >runs
   stage unpacked
   script postInstall "$MUSTER_POST_INSTALL"
   wait_for_docker
@@ -671,7 +673,7 @@ tag_stages() {
   ms=$(date +%s%3N) # GNU; others print the format
   case $ms in *[!0-9]* | ??????????) ms=$(date +%s)000 ;; esac
   times=$(awk -F= -v by="$((ms - $(now_ms)))" '{ printf "%s%s=%.0f", (NR > 1 ? "," : ""), $1, $2 + by }' stages)
-  runs=$(in_image version)
+  runs=$(cat runs 2>/dev/null) || :
   case $runs in '' | *[!0-9.]*) ;; *) times=$times,version=$runs ;; esac
   [ -z "$blamed" ] || times="$times,$blamed=$ms"
   ask aws ec2 -m 10 --data Action=CreateTags --data Version=2016-11-15 --data "ResourceId.1=$id" \
@@ -747,7 +749,7 @@ watch() {
   # Releases before 2.333 have no exit code of their own for this.
   if grep -qs 'is deprecated and cannot receive messages' log; then status=7; fi
   [ "$status" != 7 ] ||
-    fail "GitHub refuses runner $(in_image version) as too old: run \`muster sync\`, or write a newer bootstrap.version"
+    fail "GitHub refuses runner $(cat runs) as too old: run \`muster sync\`, or write a newer bootstrap.version"
   [ "$listening" = yes ] || fail "registration failed: the runner left with exit code $status before it listened$(it_said log)"
   blame
   [ "$status" = 0 ] || fail "the runner failed with exit code $status$(it_said log)${blamed:+; at fault: $blamed}"

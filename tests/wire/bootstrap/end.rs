@@ -378,11 +378,13 @@ async fn a_runner_that_crashed_is_told_by_the_console_and_the_tag() {
 #[tokio::test]
 async fn a_full_disk_is_at_fault_and_a_pipe_in_place_of_a_log_keeps_nobody() {
     on_each_shell(async |mut b| {
+        b.set("MUSTER_REPORT_STAGES", "yes");
         b.preamble("df() { printf 'Filesystem 1024-blocks Used Available\\nx 9 9 0\\n'; }");
         let mut b = working(b).await;
         fs::create_dir_all(b.path("home/_diag")).expect("a directory");
-        let pipe = b.path("home/_diag/Runner_20261201-130000-utc.log");
-        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo exists").success());
+        fs::remove_file(b.path("home/.muster-version")).expect("the runner was installed");
+        let pipes = ["home/_diag/Runner_20261201-130000-utc.log", "home/.muster-version"].map(|path| b.path(path));
+        assert!(std::process::Command::new("mkfifo").args(&pipes).status().expect("mkfifo exists").success());
         b.tell("finish", "");
         assert_eq!(b.ends(secs(15)).await, "the runner is done; at fault: disk-full");
     })
